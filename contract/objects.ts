@@ -1,0 +1,344 @@
+import { z } from 'zod'
+import { ExperimentSpec } from './spec.ts'
+import { Resources } from './resources.ts'
+import { State } from './states.ts'
+import { ArtifactPath, line, Name, Sha256, Time } from './text.ts'
+
+/** Raft index of the object's last change: its version, its ETag, and where a watch resumes. */
+const ResourceVersion = z.int().min(0)
+
+// --- people -------------------------------------------------------------------------------------------------
+
+export const User = z.object({ name: Name, rank: z.enum(['admin']), created_at: Time }).meta({ id: 'User' })
+export type User = z.infer<typeof User>
+
+export const SignIn = z
+  .strictObject({ user: line(63), password: z.string().max(1024) })
+  .meta({ id: 'SignIn' })
+export const SignedIn = z
+  .object({
+    user: Name,
+    rank: z.enum(['admin']),
+    token: z.string().describe('Bearer token.'),
+    expires_at: Time,
+  })
+  .meta({ id: 'SignedIn' })
+export type SignedIn = z.infer<typeof SignedIn>
+
+// --- cluster and nodes --------------------------------------------------------------------------------------
+
+export const Version = z
+  .object({
+    product: z.literal('submarine-docker-cluster'),
+    version: z.string(),
+    api: z.literal('v2'),
+    cluster: z.object({ id: z.string(), name: z.string() }),
+    node: z.object({ id: z.string(), name: z.string() }),
+    ca_sha256: z.string().describe("SHA-256 of the cluster's CA certificate (DER), lower-case hex."),
+    demo: z.boolean(),
+  })
+  .meta({ id: 'Version' })
+export type Version = z.infer<typeof Version>
+
+export const Member = z
+  .object({
+    member: z.int().describe('Raft member id; never used again.'),
+    node: z.string(),
+    name: z.string(),
+    address: z.string(),
+    role: z.enum(['voter', 'learner', 'joining']),
+    leader: z.boolean(),
+    reachable: z.boolean().nullable().describe('As the leader sees it; null when not known here.'),
+  })
+  .meta({ id: 'Member' })
+export const Cluster = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    created_at: Time,
+    leader: z.string().nullable().describe('Node id of the leader, null when there is none.'),
+    term: z.int(),
+    commit_index: z.int(),
+    applied_index: z.int(),
+    voters: z.int(),
+    may_fail: z.int().describe('How many voters may fail with the cluster still writing.'),
+    members: z.array(Member),
+    warnings: z.array(z.string()),
+  })
+  .meta({ id: 'Cluster' })
+export type Cluster = z.infer<typeof Cluster>
+
+export const JoinToken = z.object({ token: z.string(), expires_at: Time }).meta({ id: 'JoinToken' })
+export const JoinRequest = z
+  .strictObject({
+    secret: z.string().max(256),
+    request: z.string().max(16384).describe('PKCS#10 certificate request, PEM.'),
+    name: Name,
+    address: line(255),
+  })
+  .meta({ id: 'JoinRequest' })
+export const JoinReply = z
+  .object({
+    cluster: z.object({ id: z.string(), name: z.string() }),
+    member: z.int(),
+    node: z.string(),
+    certificate: z.string(),
+    ca: z.string(),
+    peers: z.array(z.object({ member: z.int(), address: z.string() })),
+  })
+  .meta({ id: 'JoinReply' })
+export type JoinRequest = z.infer<typeof JoinRequest>
+export type JoinReply = z.infer<typeof JoinReply>
+
+export const Gpu = z
+  .object({
+    uuid: z.string(),
+    index: z.int(),
+    vendor: z.enum(['nvidia', 'amd']),
+    model: z.string(),
+    memory: z.int().describe('Bytes.'),
+    driver: z.string().optional(),
+    cuda: z.string().optional(),
+  })
+  .meta({ id: 'Gpu' })
+export type Gpu = z.infer<typeof Gpu>
+
+export const RuntimeName = z.enum(['docker', 'process']).meta({ id: 'RuntimeName' })
+export type RuntimeName = z.infer<typeof RuntimeName>
+/** What keeps a task from its neighbours: shown wherever a task is shown. */
+export const isolationOf = (runtime: RuntimeName): 'container' | 'none' =>
+  runtime === 'docker' ? 'container' : 'none'
+
+/** What a node found on its host. Bytes, cores. */
+export const Inventory = z
+  .object({
+    hostname: z.string(),
+    os: z.string(),
+    kernel: z.string(),
+    arch: z.enum(['x64', 'arm64']),
+    cpu: z.object({ model: z.string(), cores: z.int() }),
+    memory: z.int(),
+    disk: z.object({ path: z.string(), total: z.int(), free: z.int() }),
+    gpus: z.array(Gpu),
+    docker: z
+      .object({
+        version: z.string(),
+        api: z.string(),
+        storage_driver: z.string(),
+        cgroup: z.string(),
+        runtimes: z.array(z.string()),
+      })
+      .nullable(),
+    runtimes: z.array(RuntimeName),
+    default_image: z.string().nullable(),
+    agent_version: z.string(),
+    node_version: z.string(),
+  })
+  .meta({ id: 'Inventory' })
+export type Inventory = z.infer<typeof Inventory>
+
+/** Live figures; outside the log. Percent 0–100, bytes, °C, W. */
+export const Usage = z
+  .object({
+    at: Time,
+    cpu_percent: z.number(),
+    memory_used: z.int(),
+    memory_total: z.int(),
+    disk_free: z.int(),
+    disk_total: z.int(),
+    load1: z.number(),
+    gpus: z.array(
+      z.object({
+        uuid: z.string(),
+        utilization_percent: z.number().nullable(),
+        memory_used: z.int().nullable(),
+        temperature_c: z.number().nullable(),
+        power_w: z.number().nullable(),
+      }),
+    ),
+    disk_low: z.boolean(),
+  })
+  .meta({ id: 'Usage' })
+export type Usage = z.infer<typeof Usage>
+
+/** Judged by the leader's monotonic clock: suspect after 4 s, unreachable after 8 s of silence. */
+export const Liveness = z.enum(['ready', 'suspect', 'unreachable', 'unknown']).meta({ id: 'Liveness' })
+export type Liveness = z.infer<typeof Liveness>
+
+export const Node = z
+  .object({
+    id: z.string(),
+    name: Name,
+    member: z.int(),
+    address: z.string(),
+    role: z.enum(['voter', 'learner', 'joining']),
+    liveness: Liveness,
+    silent_ms: z.int().nullable().describe('Since the leader last heard from it.'),
+    joined_at: Time,
+    inventory: Inventory.nullable().describe('null until the node first reported.'),
+    allocatable: Resources.nullable(),
+    allocated: Resources,
+    gpus_held: z.array(z.object({ uuid: z.string(), task: z.string() })),
+    tasks: z.int().describe('Tasks holding resources here.'),
+    usage: Usage.nullable(),
+    resource_version: ResourceVersion,
+  })
+  .meta({ id: 'Node' })
+export type Node = z.infer<typeof Node>
+
+// --- experiments, tasks, events -----------------------------------------------------------------------------
+
+/** Why something is in the state it is in: a stable code and a sentence. */
+export const Reason = z.object({ code: z.string(), message: z.string() }).meta({ id: 'Reason' })
+export type Reason = z.infer<typeof Reason>
+
+export const Task = z
+  .object({
+    id: z.string(),
+    workload: z.string().describe('Id of the experiment it belongs to.'),
+    role: z.string(),
+    index: z.int(),
+    state: State,
+    reason: Reason.nullable(),
+    attempt: z.int().describe('0 before the first placement.'),
+    node: z.string().nullable(),
+    runtime: RuntimeName.nullable(),
+    isolation: z.enum(['container', 'none']).nullable(),
+    resources: Resources,
+    gpus: z.array(z.string()),
+    exit_code: z.int().nullable(),
+    started_at: Time.nullable(),
+    finished_at: Time.nullable(),
+    artifacts: z.object({ files: z.int(), bytes: z.int(), copies: z.int() }).nullable(),
+    log: z
+      .object({ bytes: z.int(), copies: z.int() })
+      .nullable()
+      .describe('null until sealed at the end of the attempt.'),
+    resource_version: ResourceVersion,
+  })
+  .meta({ id: 'Task' })
+export type Task = z.infer<typeof Task>
+
+export const Experiment = z
+  .object({
+    id: z.string(),
+    name: Name,
+    owner: z.string(),
+    spec: ExperimentSpec,
+    state: State,
+    reason: Reason.nullable(),
+    stop_requested: z.boolean(),
+    created_at: Time,
+    started_at: Time.nullable(),
+    finished_at: Time.nullable(),
+    tasks: z.array(Task),
+    resource_version: ResourceVersion,
+  })
+  .meta({ id: 'Experiment' })
+export type Experiment = z.infer<typeof Experiment>
+
+export const Event = z
+  .object({
+    id: z.string().describe('Grows with time; usable as a cursor.'),
+    at: Time,
+    code: z.string().describe('Stable, e.g. task.running.'),
+    subject: z.object({ kind: z.enum(['experiment', 'task', 'node', 'cluster', 'user']), id: z.string() }),
+    message: z.string(),
+    reason: Reason.nullable(),
+    actor: z.string(),
+  })
+  .meta({ id: 'Event' })
+export type Event = z.infer<typeof Event>
+
+// --- logs, metrics, artifacts -------------------------------------------------------------------------------
+
+export const LogLine = z
+  .object({
+    task: z.string(),
+    attempt: z.int(),
+    offset: z.int().describe('Byte offset of the record after this one in the attempt’s log: resume there.'),
+    time: z.string().describe('RFC 3339, up to nanoseconds.'),
+    stream: z.enum(['stdout', 'stderr']),
+    text: z.string(),
+  })
+  .meta({ id: 'LogLine' })
+export type LogLine = z.infer<typeof LogLine>
+
+/** NaN and the infinities travel as texts: JSON has no spelling for them. */
+export const MetricValue = z.union([z.number(), z.enum(['NaN', 'Infinity', '-Infinity'])])
+export const MetricPoint = z
+  .strictObject({
+    key: line(250).min(1, 'expected a key'),
+    value: MetricValue,
+    step: z.int().default(0),
+    time: Time.optional().describe('Default: when the agent received it.'),
+  })
+  .meta({ id: 'MetricPoint' })
+export const MetricBatch = z
+  .strictObject({
+    task: z
+      .string()
+      .max(200)
+      .optional()
+      .describe('Task that measured it; default: the caller’s own, else the first.'),
+    points: z.array(MetricPoint).min(1).max(1000),
+  })
+  .meta({ id: 'MetricBatch' })
+export const MetricSeries = z
+  .object({
+    key: z.string(),
+    task: z.string(),
+    points: z.array(z.tuple([z.int(), MetricValue, Time])).describe('[step, value, time]'),
+  })
+  .meta({ id: 'MetricSeries' })
+export type MetricPoint = z.infer<typeof MetricPoint>
+export type MetricBatch = z.infer<typeof MetricBatch>
+export type MetricSeries = z.infer<typeof MetricSeries>
+
+export const Artifact = z
+  .object({
+    task: z.string(),
+    attempt: z.int(),
+    path: ArtifactPath,
+    bytes: z.int(),
+    sha256: Sha256,
+    copies: z.int(),
+  })
+  .meta({ id: 'Artifact' })
+export type Artifact = z.infer<typeof Artifact>
+
+export const Blob = z.object({ sha256: Sha256, bytes: z.int(), copies: z.int() }).meta({ id: 'Blob' })
+export type Blob = z.infer<typeof Blob>
+
+// --- watching -----------------------------------------------------------------------------------------------
+
+/** One change on the event stream `/api/v2/watch`; the SSE `id` is the resource version after it. */
+export const WatchEvent = z
+  .discriminatedUnion('kind', [
+    z.object({
+      kind: z.literal('experiment'),
+      type: z.enum(['ADDED', 'MODIFIED', 'DELETED']),
+      object: Experiment,
+    }),
+    z.object({ kind: z.literal('node'), type: z.enum(['ADDED', 'MODIFIED', 'DELETED']), object: Node }),
+    z.object({ kind: z.literal('event'), type: z.literal('ADDED'), object: Event }),
+    z.object({
+      kind: z.literal('bookmark'),
+      type: z.literal('BOOKMARK'),
+      object: z.object({ resource_version: ResourceVersion, leader: z.string().nullable() }),
+    }),
+    z.object({
+      kind: z.literal('usage'),
+      type: z.literal('MODIFIED'),
+      object: z.array(
+        z.object({
+          node: z.string(),
+          liveness: Liveness,
+          silent_ms: z.int().nullable(),
+          usage: Usage.nullable(),
+        }),
+      ),
+    }),
+  ])
+  .meta({ id: 'WatchEvent' })
+export type WatchEvent = z.infer<typeof WatchEvent>
