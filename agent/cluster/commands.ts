@@ -1,0 +1,110 @@
+import type {
+  Actor,
+  Event,
+  ExperimentSpec,
+  Inventory,
+  Reason,
+  Resources,
+  RuntimeName,
+  State,
+} from '../../contract/index.ts'
+import type { Kept } from './state.ts'
+
+/**
+ * Every change to the replicated state. Time, ids and digests travel inside the command, so every member applies it
+ * to the same end. A member that meets a version or type it does not know stops instead of skipping it.
+ */
+export type Command =
+  | {
+      type: 'cluster.create'
+      id: string
+      name: string
+      ca: string
+      sealed_ca_key: string
+      admin: { name: string; password_hash: string }
+      node: { name: string; address: string }
+    }
+  | { type: 'token.create'; sha256: string; user: string; expires_at: string }
+  | { type: 'token.delete'; sha256: string }
+  | { type: 'joinToken.create'; sha256: string; expires_at: string }
+  | { type: 'node.join'; token_sha256: string; name: string; address: string }
+  | {
+      type: 'node.report'
+      node: string
+      address: string
+      inventory: Inventory
+      allocatable: Resources
+      gpus: readonly string[]
+    }
+  | {
+      type: 'experiment.create'
+      id: string
+      spec: ExperimentSpec
+      owner: string
+      idempotency?: { key: string; request_sha256: string }
+    }
+  | { type: 'experiment.stop'; id: string }
+  | { type: 'experiment.delete'; id: string; if_version?: number }
+  /** The planner looked at it and could not place it: why. */
+  | { type: 'experiment.queue'; id: string; reason: Reason }
+  | { type: 'experiment.place'; id: string; placements: readonly Placement[] }
+  | TaskReport
+  | { type: 'blob.create'; sha256: string; bytes: number; holders: readonly string[] }
+  /** A further node now holds a finished attempt's log, metrics or artifacts. */
+  | {
+      type: 'task.copied'
+      task: string
+      attempt: number
+      kind: 'log' | 'metrics' | 'artifacts'
+      holders: readonly string[]
+    }
+
+export interface Placement {
+  readonly task: string
+  /** The attempt this placement begins: the task's last attempt + 1, or the command is refused. */
+  readonly attempt: number
+  readonly node: string
+  readonly runtime: RuntimeName
+  readonly gpus: readonly string[]
+}
+
+/** What a node observed of an attempt. Repeats and late reports change nothing. */
+export interface TaskReport {
+  readonly type: 'task.report'
+  readonly task: string
+  readonly attempt: number
+  readonly node: string
+  readonly state: Extract<State, 'Starting' | 'Running' | 'Succeeded' | 'Failed' | 'Stopped'>
+  readonly reason?: Reason
+  readonly token_sha256?: string
+  readonly exit_code?: number | null
+  readonly started_at?: string
+  readonly finished_at?: string
+  readonly artifacts?: Kept | null
+  readonly log?: Kept | null
+  readonly metrics?: Kept | null
+}
+
+/** What stands in the log: the command, who asked, and when by the proposer's clock (for people, never for decisions). */
+export interface Entry {
+  readonly v: 1
+  readonly at: string
+  readonly actor: Actor
+  readonly command: Command
+}
+
+/** What a command answers where it was proposed. */
+export interface Results {
+  'node.join': { member: number; node: string }
+  /** `made` is an earlier experiment's id when the idempotency key was seen before. */
+  'experiment.create': { id: string; made: boolean }
+}
+export type ResultOf<C extends Command> = C['type'] extends keyof Results ? Results[C['type']] : null
+
+/** One applied entry, as watchers see it. */
+export interface Applied {
+  readonly index: number
+  /** Keys of changed rows by table; a key missing from the new state was deleted. */
+  readonly changed: ReadonlyMap<import('./state.ts').TableName, ReadonlySet<string>>
+  readonly events: readonly Event[]
+}
