@@ -1,8 +1,10 @@
 import { defineConfig } from 'vitest/config'
+import { SkipReport } from './test/setup/skips.ts'
 
-// Two projects: `unit` is what `npm test` runs; `system` needs real engines, browsers and minutes.
+// `unit` is what `npm test` runs; `system` needs real engines, browsers and minutes; `electron` its binary.
 export default defineConfig({
   test: {
+    reporters: ['default', new SkipReport()],
     projects: [
       {
         extends: true,
@@ -23,6 +25,16 @@ export default defineConfig({
           include: ['test/{cluster,docker,e2e,conformance}/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 180_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'electron',
+          include: ['test/electron/**/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
           fileParallelism: false,
         },
       },

@@ -1,0 +1,25 @@
+#!/bin/bash
+# Installs what the tests need, on Debian as root. Quick where everything is there. Nothing is started here:
+# the tests run Docker Engines and browsers of their own.
+set -euo pipefail
+
+packages=(
+  docker.io iptables         # private Docker Engines (test/docker/engine.ts)
+  iproute2 util-linux procps # hosts in network namespaces (test/docker/lan.ts)
+  chromium                   # the console in a real browser
+  python3                    # the demo experiment and the Python SDK
+  git ca-certificates
+)
+
+missing=()
+for package in "${packages[@]}"; do
+  state=$(dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$state" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+echo "Installing ${missing[*]} …"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -qq --yes --no-install-recommends "${missing[@]}" >/dev/null
+echo "Installed in $SECONDS s."

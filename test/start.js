@@ -1,0 +1,68 @@
+// `npm test`: sets up what it needs and runs the tests. Plain JavaScript that Node 18 can run.
+//
+//   npm test                    unit tests
+//   npm test -- --setup         the same, after installing what the tests need (Debian, as root; also if CI=true)
+//   npm test -- raft            only files with "raft" in their path; other arguments go to Vitest as well
+//   npm run test:system         tests with real engines, browsers and processes
+//   npm run smoke:electron      the console's journeys in Electron, where its binary is
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { ensureInstalled } from '../cli/install.js'
+import { become, findNode, findScript, orFail } from '../cli/node24.js'
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
+const ours = ['--setup', '--system', '--electron']
+
+orFail(() => {
+  const flags = new Set(process.argv.slice(2).filter((arg) => ours.includes(arg)))
+  const rest = process.argv.slice(2).filter((arg) => !ours.includes(arg))
+  process.chdir(root)
+  installCommands(flags.has('--setup'))
+  ensureInstalled()
+  if (flags.has('--electron') && !hasElectron()) {
+    console.log(
+      'not run: no Electron binary (to have it: "node node_modules/electron/install.js", from github.com)',
+    )
+    console.log('\n0 passed, 0 failed, 1 skipped')
+    return
+  }
+  const project = flags.has('--electron') ? 'electron' : flags.has('--system') ? 'system' : 'unit'
+  if (project !== 'unit') buildConsole()
+  become(findScript('vitest'), ['run', '--project', project, ...rest])
+})
+
+/** Installs what the tests need of the machine, where that is asked for and possible. */
+function installCommands(asked) {
+  if (!asked && process.env.CI !== 'true') return
+  const hindrance = isDebian() ? (process.getuid() === 0 ? undefined : 'not root') : 'not Debian'
+  if (hindrance === undefined) return runOrFail('bash', [path.join(root, 'test/setup/debian.sh')])
+  const message = `What the tests need can be installed only as root on Debian; this is ${hindrance}.`
+  if (asked) throw new Error(message)
+  // Tests that then lack something say what, and fail the run.
+  return console.log(message)
+}
+
+function isDebian() {
+  return existsSync('/etc/os-release') && /^ID="?debian"?$/m.test(readFileSync('/etc/os-release', 'utf8'))
+}
+
+/** Electron's package notes here what it fetched. */
+function hasElectron() {
+  return (
+    !!process.env.ELECTRON_OVERRIDE_DIST_PATH || existsSync(path.join(root, 'node_modules/electron/path.txt'))
+  )
+}
+
+/** The agents of system tests serve the console as it is built. */
+function buildConsole() {
+  const config = path.join(root, 'renderer/vite.config.ts')
+  if (!existsSync(config)) return
+  runOrFail(findNode(), [findScript('vite'), 'build', '--config', config, '--logLevel', 'warn'])
+}
+
+function runOrFail(command, args) {
+  const { status, error } = spawnSync(command, args, { stdio: 'inherit' })
+  if (status !== 0) throw new Error(`${path.basename(args[0])} failed${error ? `: ${error.message}` : ''}.`)
+}
