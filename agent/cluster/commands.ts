@@ -8,7 +8,7 @@ import type {
   RuntimeName,
   State,
 } from '../../contract/index.ts'
-import type { Kept } from './state.ts'
+import type { Kept, TableName } from './state.ts'
 
 /**
  * Every change to the replicated state. Time, ids and digests travel inside the command, so every member applies it
@@ -105,6 +105,8 @@ export type ResultOf<C extends Command> = C['type'] extends keyof Results ? Resu
 export interface Applied {
   readonly index: number
   /** Keys of changed rows by table; a key missing from the new state was deleted. */
-  readonly changed: ReadonlyMap<import('./state.ts').TableName, ReadonlySet<string>>
+  readonly changed: ReadonlyMap<TableName, ReadonlySet<string>>
   readonly events: readonly Event[]
+  /** The whole state was replaced by a snapshot: watchers must start over. */
+  readonly restored?: true
 }

@@ -1,0 +1,58 @@
+import { actorName, ProblemError } from '../../contract/index.ts'
+import type { Command, Entry } from './commands.ts'
+import * as blobs from './rules/blobs.ts'
+import * as experiments from './rules/experiments.ts'
+import * as members from './rules/members.ts'
+import * as people from './rules/people.ts'
+import * as tasks from './rules/tasks.ts'
+import type { State } from './state.ts'
+import { Transaction } from './transaction.ts'
+
+type Rule<C extends Command> = (tx: Transaction, command: C) => unknown
+type Rules = { [T in Command['type']]: Rule<Extract<Command, { type: T }>> }
+
+/** Every invariant of the cluster is checked in these and nowhere else; a refusal is a thrown ProblemError. */
+const rules: Rules = {
+  'cluster.create': members.createCluster,
+  'joinToken.create': members.createJoinToken,
+  'node.join': members.joinNode,
+  'node.report': members.reportNode,
+  'token.create': people.createToken,
+  'token.delete': people.deleteToken,
+  'experiment.create': experiments.create,
+  'experiment.stop': experiments.stop,
+  'experiment.delete': experiments.remove,
+  'experiment.queue': experiments.queue,
+  'experiment.place': experiments.place,
+  'task.report': tasks.report,
+  'task.copied': tasks.copied,
+  'blob.create': blobs.create,
+}
+
+/** A member that does not know a command must stop: skipping it would make its state differ from the others'. */
+export class UnknownCommand extends Error {}
+
+export type Outcome = { readonly value: unknown } | { readonly problem: ProblemError }
+
+/** Apply one entry: the new state and what changed, or the old state and why it was refused. Deterministic. */
+export function apply(
+  state: State,
+  index: number,
+  entry: Entry,
+): ReturnType<Transaction['end']> & { outcome: Outcome } {
+  const rule = Object.hasOwn(rules, entry.command.type)
+    ? (rules[entry.command.type] as Rule<Command>)
+    : undefined
+  if (entry.v !== 1 || !rule)
+    throw new UnknownCommand(
+      `entry ${index} holds the command ${String(entry.command.type)} of version ${String(entry.v)}`,
+    )
+  const tx = new Transaction(state, index, entry.at, actorName(entry.actor))
+  try {
+    const value = rule(tx, entry.command) ?? null
+    return { ...tx.end(), outcome: { value } }
+  } catch (error) {
+    if (!(error instanceof ProblemError)) throw error
+    return { state, changed: new Map(), events: [], outcome: { problem: error } }
+  }
+}

@@ -1,0 +1,93 @@
+import { formatBytes, ProblemError } from '../../../contract/index.ts'
+import type { Command, Results } from '../commands.ts'
+import { theCluster } from '../state.ts'
+import type { Transaction } from '../transaction.ts'
+
+type Of<T extends Command['type']> = Extract<Command, { type: T }>
+
+/** The node of a member. Member ids are never used again, so node ids are not either. */
+const nodeId = (member: number) => `node-${member}`
+
+export function createCluster(tx: Transaction, command: Of<'cluster.create'>): void {
+  if (tx.get('cluster', theCluster)) throw new ProblemError('conflict', 'the cluster exists already')
+  const { id, name, ca, sealed_ca_key, admin } = command
+  tx.put('cluster', theCluster, { id, name, created_at: tx.at, ca, sealed_ca_key, next_member: 1 })
+  tx.put('users', admin.name, {
+    name: admin.name,
+    rank: 'admin',
+    password_hash: admin.password_hash,
+    created_at: tx.at,
+  })
+  tx.event('cluster.created', { kind: 'cluster', id }, `cluster ${name} was created`)
+  addNode(tx, command.node.name, command.node.address)
+}
+
+export function createJoinToken(tx: Transaction, { sha256, expires_at }: Of<'joinToken.create'>): void {
+  for (const [key, token] of tx.state.joinTokens) if (token.expires_at <= tx.at) tx.delete('joinTokens', key)
+  tx.put('joinTokens', sha256, { expires_at })
+}
+
+export function joinNode(
+  tx: Transaction,
+  { token_sha256, name, address }: Of<'node.join'>,
+): Results['node.join'] {
+  const token = tx.get('joinTokens', token_sha256)
+  if (!token || token.expires_at <= tx.at)
+    throw new ProblemError(
+      'bad_credentials',
+      'this join token is not known: it was used, has expired, or is of another cluster',
+      {
+        hint: 'Make a new one with `submarine cluster token`.',
+      },
+    )
+  if (tx.state.nodes.some((node) => node.name === name))
+    throw new ProblemError('already_exists', `a node named ${name} is in the cluster already`, {
+      hint: 'Start the agent with another --name.',
+    })
+  tx.delete('joinTokens', token_sha256)
+  return addNode(tx, name, address)
+}
+
+function addNode(tx: Transaction, name: string, address: string): Results['node.join'] {
+  const cluster = tx.need('cluster', theCluster, 'cluster')
+  const member = cluster.next_member
+  const node = nodeId(member)
+  tx.put('cluster', theCluster, { ...cluster, next_member: member + 1 })
+  tx.put('nodes', node, {
+    id: node, name, member, address, joined_at: tx.at, inventory: null, allocatable: null, gpus: [],
+  }) // prettier-ignore
+  tx.event('node.joined', { kind: 'node', id: node }, `node ${name} joined as ${node}`)
+  return { member, node }
+}
+
+export function reportNode(
+  tx: Transaction,
+  { node, address, inventory, allocatable, gpus }: Of<'node.report'>,
+): void {
+  const row = tx.need('nodes', node, 'node')
+  // One owner for each device: a UUID that another node reported first stays that node's.
+  const others = new Set(tx.state.nodes.valueSeq().flatMap((other) => (other.id === node ? [] : other.gpus)))
+  const owned = gpus.filter((uuid) => !others.has(uuid))
+  tx.put('nodes', node, {
+    ...row,
+    address,
+    inventory,
+    allocatable: { ...allocatable, gpu: owned.length },
+    gpus: owned,
+  })
+  if (!row.inventory) {
+    const { cpu, memory } = allocatable
+    tx.event(
+      'node.ready',
+      { kind: 'node', id: node },
+      `node ${row.name} offers ${cpu} cores, ${formatBytes(memory)} of memory and ${owned.length} GPUs`,
+    )
+  }
+  const refused = gpus.length - owned.length
+  if (refused > 0 && row.gpus.length !== owned.length)
+    tx.event(
+      'node.gpu_refused',
+      { kind: 'node', id: node },
+      `${refused} GPUs of ${row.name} belong to another node already`,
+    )
+}

@@ -1,0 +1,80 @@
+import { experimentState, holdsResources, isFinal, type Reason, type State } from '../../../contract/index.ts'
+import type { ExperimentRow, TaskRow } from '../state.ts'
+import type { Transaction } from '../transaction.ts'
+
+/** The experiment follows its tasks; when one of a gang fails, the rest is stopped. */
+export function settle(tx: Transaction, id: string): void {
+  const experiment = tx.need('experiments', id, 'experiment')
+  const tasks = tasksOf(tx, experiment)
+  const failed = tasks.find((task) => task.state === 'Failed')
+  if (failed && !experiment.stop_requested && !tasks.every((task) => isFinal(task.state)))
+    return requestStop(tx, experiment, {
+      code: 'peer_failed',
+      message: `${failed.id} failed: ${failed.reason?.message ?? ''}`,
+    })
+  const state = experimentState(tasks.map((task) => task.state))
+  const ended = isFinal(state)
+  const cause = failed ?? tasks.find((task) => task.state === 'Stopped')
+  const next = {
+    ...experiment,
+    state,
+    reason: ended
+      ? (cause?.reason ?? null)
+      : state === 'Queued' || state === 'Accepted'
+        ? experiment.reason
+        : null,
+    started_at: experiment.started_at ?? earliest(tasks.map((task) => task.started_at)),
+    finished_at: ended ? tx.at : null,
+  }
+  // Every change of a task is a change of the experiment that shows it, so its version moves too.
+  tx.put('experiments', id, next)
+  if (state !== experiment.state) experimentEvent(tx, next, state)
+}
+
+const earliest = (times: readonly (string | null)[]) =>
+  times.filter((time) => time !== null).toSorted()[0] ?? null
+
+function experimentEvent(
+  tx: Transaction,
+  experiment: Omit<ExperimentRow, 'resource_version'>,
+  state: State,
+): void {
+  const why = experiment.reason ? `: ${experiment.reason.message}` : ''
+  const subject = { kind: 'experiment', id: experiment.id } as const
+  tx.event(
+    `experiment.${state.toLowerCase()}`,
+    subject,
+    `${experiment.name} is ${state}${why}`,
+    experiment.reason,
+  )
+}
+
+export function taskEvent(
+  tx: Transaction,
+  task: Pick<TaskRow, 'id'>,
+  state: State,
+  reason: Reason | null,
+): void {
+  const why = reason ? `: ${reason.message}` : ''
+  tx.event(
+    `task.${state.toLowerCase()}`,
+    { kind: 'task', id: task.id },
+    `${task.id} is ${state}${why}`,
+    reason,
+  )
+}
+
+/** Tasks not placed yet end here; the nodes see `stop_requested` and end the others. */
+export function requestStop(tx: Transaction, experiment: ExperimentRow, reason: Reason): void {
+  tx.put('experiments', experiment.id, { ...experiment, stop_requested: true })
+  for (const task of tasksOf(tx, experiment)) {
+    if (isFinal(task.state) || holdsResources(task.state)) continue
+    tx.put('tasks', task.id, { ...task, state: 'Stopped', reason, finished_at: tx.at })
+    taskEvent(tx, task, 'Stopped', reason)
+  }
+  settle(tx, experiment.id)
+}
+
+export function tasksOf(tx: Transaction, experiment: ExperimentRow): TaskRow[] {
+  return experiment.tasks.map((id) => tx.need('tasks', id, 'task'))
+}

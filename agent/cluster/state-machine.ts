@@ -1,0 +1,199 @@
+import { createInterface } from 'node:readline'
+import { Readable } from 'node:stream'
+import { Map as ImmutableMap } from 'immutable'
+import { type Event, type Problem, ProblemError } from '../../contract/index.ts'
+import type { Applied as RaftApplied, SessionRow, StateMachine } from '../../raft/index.ts'
+import type { StateDb, StoredEvent } from '../store/state-db.ts'
+import { apply } from './apply.ts'
+import type { Applied, Entry } from './commands.ts'
+import type { State } from './state.ts'
+import { emptyState, tableNames } from './transaction.ts'
+
+/** What `apply` answers, as it travels from the log to whoever proposed. */
+type Answer = { value: unknown } | { problem: Problem }
+
+/**
+ * The cluster's replicated state under raft. `apply` is synchronous over immutable tables in memory; LevelDB follows
+ * by `flush`, one batch for rows, events, sessions and the applied index, so a crash leaves a state that was real.
+ */
+export class ClusterStateMachine implements StateMachine {
+  readonly #db: StateDb
+  readonly #listeners = new Set<(applied: Applied) => void>()
+  #state: State
+  #applied: number
+  /** Changed since the last flush began: `table!key` → row, undefined = deleted. */
+  #rows = new Map<string, object | undefined>()
+  /** Events LevelDB may not have yet; only the driver flushes, since its session rows belong in the same batch. */
+  #unwritten: readonly StoredEvent[] = []
+  #flushing: Promise<void> = Promise.resolve()
+
+  private constructor(db: StateDb, state: State, applied: number) {
+    this.#db = db
+    this.#state = state
+    this.#applied = applied
+  }
+
+  static async open(db: StateDb): Promise<ClusterStateMachine> {
+    const { state, applied } = await db.load()
+    return new ClusterStateMachine(db, state, applied)
+  }
+
+  get applied(): number {
+    return this.#applied
+  }
+
+  get state(): State {
+    return this.#state
+  }
+
+  /** Called after each entry that was applied, in order; a listener must not throw. */
+  onApplied(listener: (applied: Applied) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  sessions(): Promise<readonly SessionRow[]> {
+    return this.#db.sessions()
+  }
+
+  apply({ index, data }: RaftApplied): Uint8Array {
+    const { state, changed, events, outcome } = apply(this.#state, index, decodeEntry(data))
+    const before = this.#state
+    this.#state = state
+    this.#applied = index
+    for (const [table, keys] of changed)
+      for (const key of keys) this.#rows.set(`${table}!${key}`, state[table].get(key))
+    if (events.length)
+      this.#unwritten = [
+        ...this.#unwritten,
+        ...events.map((event) => ({ event, workload: workloadOf(event, before, state) })),
+      ]
+    for (const listener of this.#listeners) listener({ index, changed, events })
+    const answer: Answer = 'problem' in outcome ? { problem: outcome.problem.toProblem() } : outcome
+    return Buffer.from(JSON.stringify(answer))
+  }
+
+  flush(applied: number, sessions: readonly SessionRow[]): Promise<void> {
+    const rows = this.#rows
+    const events = this.#unwritten
+    this.#rows = new Map()
+    this.#flushing = this.#flushing.then(async () => {
+      await this.#db.write({ applied, rows, events, sessions })
+      this.#unwritten = this.#unwritten.slice(events.length)
+    })
+    return this.#flushing
+  }
+
+  async events(query: EventQuery): Promise<Event[]> {
+    const unwritten = this.#unwritten
+    const written = await this.#db.events(query)
+    return withUnwritten(written, unwritten, query)
+  }
+
+  /** One JSON line for each row and event. Rows are taken now; events up to `index` never change, so they are read later. */
+  snapshot(): { index: number; data: AsyncIterable<Uint8Array> } {
+    const index = this.#applied
+    return { index, data: snapshotLines(index, this.#state, this.#unwritten, this.#db) }
+  }
+
+  async restore(
+    index: number,
+    sessions: readonly SessionRow[],
+    data: AsyncIterable<Uint8Array>,
+  ): Promise<void> {
+    await this.#flushing
+    this.#rows = new Map()
+    this.#unwritten = []
+    await this.#db.clear()
+    const tables = new Map<string, [string, object][]>(tableNames.map((name) => [name, []]))
+    let rows = new Map<string, object>()
+    let events: StoredEvent[] = []
+    // Applied stays 0 until the last batch, so a crash half-way leaves a database that is restored again.
+    const write = async (applied: number, more: readonly SessionRow[] = []) => {
+      await this.#db.write({ applied, rows, events, sessions: more })
+      rows = new Map()
+      events = []
+    }
+    for await (const line of createInterface({ input: Readable.from(data), crlfDelay: Infinity })) {
+      const record = JSON.parse(line) as SnapshotLine
+      if ('event' in record) events.push(record)
+      else {
+        tables.get(record.table)?.push([record.key, record.row])
+        rows.set(`${record.table}!${record.key}`, record.row)
+      }
+      if (rows.size + events.length >= 1000) await write(0)
+    }
+    await write(index, sessions)
+    this.#state = {
+      ...emptyState,
+      ...Object.fromEntries([...tables].map(([name, all]) => [name, ImmutableMap(all)])),
+    }
+    this.#applied = index
+    const changed = new Map(tableNames.map((name) => [name, new Set(this.#state[name].keys())] as const))
+    for (const listener of this.#listeners) listener({ index, changed, events: [], restored: true })
+  }
+
+  async close(): Promise<void> {
+    await this.#flushing.catch(() => undefined)
+    await this.#db.close()
+  }
+}
+
+type EventQuery = Parameters<StateDb['events']>[0]
+type SnapshotLine = { table: string; key: string; row: object } | StoredEvent
+
+async function* snapshotLines(
+  index: number,
+  state: State,
+  unwritten: readonly StoredEvent[],
+  db: StateDb,
+): AsyncGenerator<Uint8Array> {
+  for (const table of tableNames)
+    for (const [key, row] of state[table] as ImmutableMap<string, object>) yield toLine({ table, key, row })
+  let last = ''
+  for await (const stored of db.allEvents(index)) {
+    last = stored.event.id
+    yield toLine(stored)
+  }
+  for (const stored of unwritten) if (stored.event.id > last) yield toLine(stored)
+}
+
+const toLine = (line: SnapshotLine) => Buffer.from(JSON.stringify(line) + '\n')
+
+/** Events still on their way to LevelDB belong to the answer: whoever was acknowledged must see them. */
+function withUnwritten(
+  written: readonly Event[],
+  unwritten: readonly StoredEvent[],
+  query: EventQuery,
+): Event[] {
+  const known = new Set(written.map((event) => event.id))
+  const more = unwritten
+    .filter(
+      ({ event, workload }) =>
+        !query.subject || event.subject.id === query.subject || workload === query.subject,
+    )
+    .map(({ event }) => event)
+    .filter(
+      ({ id }) => !known.has(id) && (!query.after || (query.newest ? id < query.after : id > query.after)),
+    )
+  if (!more.length) return [...written]
+  const order = query.newest ? -1 : 1
+  return [...written, ...more].toSorted((a, b) => (a.id < b.id ? -order : order)).slice(0, query.limit)
+}
+
+/** The experiment an event is shown under: its own, or its task's. */
+function workloadOf(event: Event, before: State, after: State): string | undefined {
+  if (event.subject.kind !== 'task') return undefined
+  return (after.tasks.get(event.subject.id) ?? before.tasks.get(event.subject.id))?.workload
+}
+
+export const encodeEntry = (entry: Entry): Buffer => Buffer.from(JSON.stringify(entry))
+const decodeEntry = (data: Uint8Array): Entry => JSON.parse(Buffer.from(data).toString()) as Entry
+
+/** The answer of an applied command: its value, or the ProblemError it was refused with. */
+export function readAnswer(result: Uint8Array): unknown {
+  const answer = JSON.parse(Buffer.from(result).toString()) as Answer
+  if (!('problem' in answer)) return answer.value
+  const { code, title, detail, hint, errors } = answer.problem
+  throw new ProblemError(code, detail ?? title, { hint, ...(errors ? { errors } : {}) })
+}

@@ -1,0 +1,152 @@
+import { Level } from 'level'
+import { Map as ImmutableMap } from 'immutable'
+import { crc32 } from 'node:zlib'
+import type { Event } from '../../contract/index.ts'
+import type { State } from '../cluster/state.ts'
+import { emptyState, tableNames } from '../cluster/transaction.ts'
+
+/** The state database cannot be trusted: what is wrong and what to do. */
+export class StateDamaged extends Error {
+  readonly hint =
+    'Stop the agent, move the state folder away and start it again: it is rebuilt from the snapshot and the log.'
+}
+
+/** Everything one flush writes, atomically. */
+export interface Flush {
+  readonly applied: number
+  /** Changed rows by `table!key`; `undefined` deletes. */
+  readonly rows: ReadonlyMap<string, object | undefined>
+  readonly events: readonly StoredEvent[]
+  readonly sessions: readonly { readonly key: string; readonly value: Uint8Array | undefined }[]
+}
+
+/** An event with the experiment it is shown under, if any. */
+export interface StoredEvent {
+  readonly event: Event
+  readonly workload?: string | undefined
+}
+
+const appliedKey = 'm!applied'
+const after = (prefix: string) => ({ gt: prefix, lt: prefix + '\uffff' })
+
+/**
+ * The durable copy of the replicated state in LevelDB. Not synced on write: after a power loss the raft log, which is,
+ * is replayed from the applied index found here. Every row carries a CRC, since LevelDB's own are not checked on read.
+ */
+export class StateDb {
+  readonly #db: Level<string, Buffer>
+  private constructor(db: Level<string, Buffer>) {
+    this.#db = db
+  }
+
+  /** `create` only when a cluster is formed or joined: an absent database is otherwise a lost one. */
+  static async open(dir: string, create: boolean): Promise<StateDb> {
+    const db = new Level<string, Buffer>(dir, {
+      valueEncoding: 'buffer',
+      createIfMissing: create,
+      errorIfExists: false,
+    })
+    try {
+      await db.open()
+    } catch (cause) {
+      throw new StateDamaged(`the state database ${dir} does not open: ${messageOf(cause)}`, { cause })
+    }
+    return new StateDb(db)
+  }
+
+  async load(): Promise<{ applied: number; state: State }> {
+    const applied = await this.#db.get(appliedKey)
+    const tables = new Map<string, [string, object][]>(tableNames.map((name) => [name, []]))
+    for await (const [key, value] of this.#db.iterator(after('r!'))) {
+      const [, table = '', ...rest] = key.split('!')
+      tables.get(table)?.push([rest.join('!'), decode(key, value) as object])
+    }
+    const state = {
+      ...emptyState,
+      ...Object.fromEntries([...tables].map(([name, rows]) => [name, ImmutableMap(rows)])),
+    } as State
+    return { applied: applied ? Number(decode(appliedKey, applied)) : 0, state }
+  }
+
+  async sessions(): Promise<{ key: string; value: Uint8Array }[]> {
+    const rows: { key: string; value: Uint8Array }[] = []
+    for await (const [key, value] of this.#db.iterator(after('s!')))
+      rows.push({ key: key.slice(2), value: decodeBytes(key, value) })
+    return rows
+  }
+
+  async write({ applied, rows, events, sessions }: Flush): Promise<void> {
+    const batch = this.#db.batch()
+    for (const [key, row] of rows) {
+      if (row) batch.put(`r!${key}`, encode(row))
+      else batch.del(`r!${key}`)
+    }
+    for (const stored of events) {
+      const { event, workload } = stored
+      batch.put(`e!${event.id}`, encode(stored))
+      for (const subject of new Set([event.subject.id, workload]))
+        if (subject) batch.put(`x!${subject}!${event.id}`, encode(event.id))
+    }
+    for (const { key, value } of sessions) {
+      if (value) batch.put(`s!${key}`, encodeBytes(value))
+      else batch.del(`s!${key}`)
+    }
+    batch.put(appliedKey, encode(applied))
+    await batch.write()
+  }
+
+  /** Events after the cursor, oldest or newest first; of one subject or all. */
+  async events(query: {
+    subject?: string
+    after?: string
+    limit: number
+    newest: boolean
+  }): Promise<Event[]> {
+    const prefix = query.subject ? `x!${query.subject}!` : 'e!'
+    const range = { ...after(prefix), limit: query.limit, reverse: query.newest }
+    if (query.after)
+      Object.assign(range, query.newest ? { lt: prefix + query.after } : { gt: prefix + query.after })
+    const keys = await this.#db.keys(range).all()
+    const values = await this.#db.getMany(keys.map((key) => `e!${key.slice(prefix.length)}`))
+    return values.flatMap((value, at) =>
+      value ? [(decode(keys[at] ?? '', value) as StoredEvent).event] : [],
+    )
+  }
+
+  /** Every event up to an entry, in order, for a snapshot. */
+  async *allEvents(upToIndex: number): AsyncGenerator<StoredEvent> {
+    const end = `e!${String(upToIndex + 1).padStart(14, '0')}`
+    for await (const [key, value] of this.#db.iterator({ gt: 'e!', lt: end }))
+      yield decode(key, value) as StoredEvent
+  }
+
+  clear(): Promise<void> {
+    return this.#db.clear()
+  }
+
+  close(): Promise<void> {
+    return this.#db.close()
+  }
+}
+
+/** Value = CRC-32 (4 bytes, big-endian) of the bytes after it. */
+function encodeBytes(bytes: Uint8Array): Buffer {
+  const out = Buffer.allocUnsafe(bytes.length + 4)
+  out.writeUInt32BE(crc32(bytes), 0)
+  out.set(bytes, 4)
+  return out
+}
+
+function decodeBytes(key: string, value: Buffer): Buffer {
+  const bytes = value.subarray(4)
+  if (value.length < 4 || value.readUInt32BE(0) !== crc32(bytes))
+    throw new StateDamaged(`the record ${key} of the state database is damaged`)
+  return bytes
+}
+
+const encode = (value: unknown) => encodeBytes(Buffer.from(JSON.stringify(value)))
+const decode = (key: string, value: Buffer): unknown => JSON.parse(decodeBytes(key, value).toString())
+const messageOf = (cause: unknown) => {
+  const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause
+  return inner instanceof Error ? inner.message : String(inner)
+}
