@@ -53,7 +53,7 @@ export class SkipReport implements Reporter {
 /** Why a test was skipped: what it or one of its suites needs, or what it said itself. */
 function reasonOf(test: TestCase): Lacking {
   for (let at: TestCase | TestCase['parent'] = test; at.type !== 'module'; at = at.parent) {
-    const { lacking } = at.type === 'test' ? at.meta() : (at.meta())
+    const { lacking } = at.meta()
     if (lacking) return lacking
   }
   const result = test.result()
