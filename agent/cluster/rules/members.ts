@@ -6,7 +6,7 @@ import type { Transaction } from '../transaction.ts'
 type Of<T extends Command['type']> = Extract<Command, { type: T }>
 
 /** The node of a member. Member ids are never used again, so node ids are not either. */
-const nodeId = (member: number) => `node-${member}`
+export const nodeIdOf = (member: number) => `node-${member}`
 
 export function createCluster(tx: Transaction, command: Of<'cluster.create'>): void {
   if (tx.get('cluster', theCluster)) throw new ProblemError('conflict', 'the cluster exists already')
@@ -51,7 +51,7 @@ export function joinNode(
 function addNode(tx: Transaction, name: string, address: string): Results['node.join'] {
   const cluster = tx.need('cluster', theCluster, 'cluster')
   const member = cluster.next_member
-  const node = nodeId(member)
+  const node = nodeIdOf(member)
   tx.put('cluster', theCluster, { ...cluster, next_member: member + 1 })
   tx.put('nodes', node, {
     id: node, name, member, address, joined_at: tx.at, inventory: null, allocatable: null, gpus: [],

@@ -1,0 +1,75 @@
+import { text } from 'node:stream/consumers'
+import {
+  type Actor,
+  type JoinReply,
+  JoinReply as JoinReplySchema,
+  JoinRequest,
+  ProblemError,
+} from '../../contract/index.ts'
+import type { Cluster } from './cluster.ts'
+import { theCluster } from './state.ts'
+
+/** What admission needs of the certificate authority. */
+export interface Signer {
+  /** Throws ProblemError `invalid_request` when the request is not a sound PKCS#10. */
+  check(request: string): void
+  /** Certificate (PEM) of a member; only an agent that has the cluster key can sign. */
+  sign(request: string, of: { member: number; name: string; address: string }): Promise<string>
+  readonly sha256Of: (secret: string) => string
+}
+
+const system: Actor = { kind: 'system' }
+
+/**
+ * Lets a host with a valid join token in. Any agent takes the request; the leader, which is a voter and so has the
+ * cluster key, spends the token and signs the certificate.
+ */
+export class Admission {
+  readonly #cluster: Cluster
+  readonly #signer: Signer
+
+  constructor(cluster: Cluster, signer: Signer) {
+    this.#cluster = cluster
+    this.#signer = signer
+    cluster.peers.serve('/admit', async (_from, request, response) => {
+      const reply = await this.#admitHere(JoinRequest.parse(JSON.parse(await text(request))))
+      response.setHeader('content-type', 'application/json')
+      response.end(JSON.stringify(reply))
+    })
+  }
+
+  async admit(request: JoinRequest): Promise<JoinReply> {
+    const { leader, isLeader } = this.#cluster.status()
+    if (isLeader) return this.#admitHere(request)
+    if (!leader) throw new ProblemError('no_leader')
+    const { body } = await this.#cluster.peers.request(leader, {
+      method: 'POST',
+      path: '/admit',
+      body: JSON.stringify(request),
+      timeoutMs: 15_000,
+    })
+    return JoinReplySchema.parse(JSON.parse(await text(body)))
+  }
+
+  async #admitHere(request: JoinRequest): Promise<JoinReply> {
+    // Before the token is spent: a request that cannot be signed must not cost it.
+    this.#signer.check(request.request)
+    const { name, address } = request
+    const { member, node } = await this.#cluster.propose(
+      { type: 'node.join', token_sha256: this.#signer.sha256Of(request.secret), name, address },
+      system,
+    )
+    const certificate = await this.#signer.sign(request.request, { member, name, address })
+    const { cluster, nodes } = this.#cluster.state()
+    const row = cluster.get(theCluster)
+    if (!row) throw new ProblemError('internal', 'the cluster has no record of itself')
+    return {
+      cluster: { id: row.id, name: row.name },
+      member,
+      node,
+      certificate,
+      ca: row.ca,
+      peers: [...nodes.values()].map((peer) => ({ member: peer.member, address: peer.address })),
+    }
+  }
+}
