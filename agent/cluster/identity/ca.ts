@@ -1,0 +1,199 @@
+// @peculiar/x509 resolves its parts by decorators' metadata: this must come first.
+import 'reflect-metadata'
+import { createPrivateKey, hash, randomBytes, webcrypto, X509Certificate } from 'node:crypto'
+import { isIP } from 'node:net'
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  ExtendedKeyUsageExtension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  type JsonGeneralNames,
+  Name,
+  PemConverter,
+  Pkcs10CertificateRequest,
+  Pkcs10CertificateRequestGenerator,
+  type PublicKey,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509Certificate as Certificate,
+  X509CertificateGenerator,
+} from '@peculiar/x509'
+import { ProblemError } from '../../../contract/index.ts'
+
+/** A certificate and its private key, both PEM. */
+export interface Pair {
+  readonly cert: string
+  readonly key: string
+}
+
+/** What an agent shows and trusts in TLS, all PEM. */
+export interface Credentials extends Pair {
+  readonly ca: string
+}
+
+export interface NodeCertificate {
+  readonly ca: Pair
+  /** PKCS#10, PEM: only its key is taken over; names come from the fields below. */
+  readonly request: string
+  readonly cluster: string
+  readonly member: number
+  /** Host name. */
+  readonly name: string
+  readonly ips: readonly string[]
+  readonly now?: Date
+}
+
+const p256 = { name: 'ECDSA', namedCurve: 'P-256' }
+const signing = { name: 'ECDSA', hash: 'SHA-256' }
+const hour = 3_600_000
+const day = 24 * hour
+const newKeys = () => webcrypto.subtle.generateKey(p256, true, ['sign', 'verify'])
+
+/** Lab hosts' clocks disagree: a certificate must already hold on a host that is a little behind. */
+const notBefore = (now: Date) => new Date(now.getTime() - hour)
+
+/** The cluster's own certificate authority. */
+export async function createCa(name: string, now = new Date()): Promise<Pair> {
+  const keys = await newKeys()
+  // Typed, not as text: the name may hold characters that mean something in a distinguished name.
+  const subject = new Name([{ CN: [{ utf8String: name }] }])
+  const cert = await X509CertificateGenerator.create(
+    {
+      serialNumber: newSerial(),
+      subject,
+      issuer: subject,
+      notBefore: notBefore(now),
+      notAfter: new Date(now.getTime() + 3653 * day),
+      publicKey: keys.publicKey,
+      signingKey: keys.privateKey,
+      signingAlgorithm: signing,
+      extensions: [
+        new BasicConstraintsExtension(true, 0, true),
+        new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+        await SubjectKeyIdentifierExtension.create(keys.publicKey, false, webcrypto),
+      ],
+    },
+    webcrypto,
+  )
+  return { cert: cert.toString('pem'), key: await exportKey(keys.privateKey) }
+}
+
+/** A node's key, made where it stays, and the request that asks the cluster to sign it. */
+export async function createKeyAndRequest(): Promise<{ key: string; request: string }> {
+  const keys = await newKeys()
+  const request = await Pkcs10CertificateRequestGenerator.create(
+    { name: [{ CN: ['node'] }], keys, signingAlgorithm: signing },
+    webcrypto,
+  )
+  return { key: await exportKey(keys.privateKey), request: request.toString('pem') }
+}
+
+/** Throws ProblemError `invalid_request` when the request is not one this cluster signs. */
+export async function signNode(options: NodeCertificate): Promise<string> {
+  const publicKey = await requestedKey(options.request)
+  const ca = new Certificate(options.ca.cert)
+  const now = options.now ?? new Date()
+  const cert = await X509CertificateGenerator.create(
+    {
+      serialNumber: newSerial(),
+      subject: [{ CN: [`member-${options.member}`] }, { O: [options.cluster] }],
+      issuer: ca.subjectName,
+      notBefore: notBefore(now),
+      notAfter: new Date(now.getTime() + 365 * day),
+      publicKey,
+      signingKey: await importKey(options.ca.key),
+      signingAlgorithm: signing,
+      extensions: [
+        new BasicConstraintsExtension(false, undefined, true),
+        new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+        // Every agent is a server to people and both sides of the peer wire.
+        new ExtendedKeyUsageExtension(['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']),
+        new SubjectAlternativeNameExtension(namesOf(options)),
+        await SubjectKeyIdentifierExtension.create(publicKey, false, webcrypto),
+        await AuthorityKeyIdentifierExtension.create(ca, false, webcrypto),
+      ],
+    },
+    webcrypto,
+  )
+  return cert.toString('pem')
+}
+
+/** Whom a certificate names. It proves nothing by itself: the chain must have been verified. */
+export function memberOf(cert: X509Certificate | string): { cluster: string; member: number } | undefined {
+  const names = typeof cert === 'string' ? parse(cert)?.subjectAltName : cert.subjectAltName
+  // Node quotes any name that holds a comma or a quote, so splitting cannot be tricked into seeing another one.
+  const members = (names ?? '').split(', ').flatMap((name) => memberName.exec(name) ?? [])
+  const [, cluster, member] = members
+  return members.length === 3 && cluster && member ? { cluster, member: Number(member) } : undefined
+}
+const memberName = /^URI:urn:submarine:cluster:([A-Za-z0-9_-]{1,64}):member:([1-9][0-9]{0,14})$/
+
+/** SHA-256 over the DER form, lower-case hex. */
+export function fingerprint(pem: string): string {
+  return hash('sha256', new X509Certificate(pem).raw, 'hex')
+}
+
+/** Is the certificate this CA's, and the key its own? Dates are TLS's business. */
+export function belongTogether({ ca, cert, key }: Credentials): boolean {
+  const [issuer, node] = [parse(ca), parse(cert)]
+  if (!issuer?.ca || !node?.checkIssued(issuer) || !node.verify(issuer.publicKey)) return false
+  try {
+    return node.checkPrivateKey(createPrivateKey(key))
+  } catch {
+    return false
+  }
+}
+
+function parse(pem: string): X509Certificate | undefined {
+  try {
+    return new X509Certificate(pem)
+  } catch {
+    return undefined
+  }
+}
+
+async function requestedKey(pem: string): Promise<PublicKey> {
+  let request: Pkcs10CertificateRequest
+  try {
+    request = new Pkcs10CertificateRequest(pem)
+    if (!(await request.verify(webcrypto))) throw new Error('its signature is not by its own key')
+  } catch (cause) {
+    throw new ProblemError('invalid_request', `not a PKCS#10 certificate request: ${String(cause)}`, {
+      cause,
+    })
+  }
+  const { name, namedCurve } = request.publicKey.algorithm as { name: string; namedCurve?: string }
+  if (name !== 'ECDSA' || namedCurve !== 'P-256')
+    throw new ProblemError('invalid_request', 'the certificate request must hold an EC P-256 key')
+  return request.publicKey
+}
+
+function namesOf({ cluster, member, name, ips }: NodeCertificate): JsonGeneralNames {
+  const url = `urn:submarine:cluster:${cluster}:member:${member}`
+  if (!memberName.test(`URI:${url}`)) throw new Error(`no certificate can name ${url}`)
+  if (!/^[A-Za-z0-9._-]{1,253}$/.test(name)) throw new Error(`no certificate can name host ${name}`)
+  const addresses = [...new Set(['127.0.0.1', '::1', ...ips.filter((ip) => isIP(ip) !== 0)])]
+  return [
+    { type: 'url', value: url },
+    ...[...new Set(['localhost', name])].map((value) => ({ type: 'dns' as const, value })),
+    ...addresses.map((value) => ({ type: 'ip' as const, value })),
+  ]
+}
+
+/** Positive and of full length whatever the random bits are (RFC 5280 §4.1.2.2). */
+function newSerial(): string {
+  const bytes = randomBytes(16)
+  bytes[0] = ((bytes[0] ?? 0) & 0x3f) | 0x40
+  return bytes.toString('hex')
+}
+
+async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
+  return PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', key), 'PRIVATE KEY')
+}
+
+async function importKey(pem: string): Promise<webcrypto.CryptoKey> {
+  const [der] = PemConverter.decode(pem)
+  if (!der) throw new Error('no private key in the PEM text')
+  return webcrypto.subtle.importKey('pkcs8', der, p256, false, ['sign'])
+}

@@ -1,0 +1,230 @@
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { ProblemError } from '../../../contract/index.ts'
+import { belongTogether, type Credentials, memberOf } from './ca.ts'
+import { hasCode, syncFolder, writeFileDurably } from './files.ts'
+import { lockFolder } from './lock.ts'
+
+/** Raised when an older agent could not understand the folder any more. */
+const formatVersion = 1
+
+const Identity = z.object({
+  version: z.int(),
+  cluster: z.string().min(1),
+  cluster_name: z.string().min(1),
+  member: z.int().positive(),
+  node: z.string().min(1),
+  name: z.string().min(1),
+  created_at: z.string(),
+})
+export type Identity = Readonly<Omit<z.infer<typeof Identity>, 'version'>>
+
+/** Subfolders; each belongs to one part of the agent. */
+const parts = ['log', 'state', 'blobs', 'streams', 'tasks', 'node'] as const
+export type Part = (typeof parts)[number]
+
+/** What an agent keeps, opened and locked. Its identity stands outside LevelDB, which would forget it silently. */
+export interface DataFolder {
+  readonly path: string
+  readonly identity: Identity
+  readonly credentials: Credentials
+  /** Only voters have it. */
+  readonly clusterKey: Buffer | undefined
+  readonly folders: Readonly<Record<Part, string>>
+  /** Give the folder back to other processes. */
+  close(): Promise<void>
+}
+
+export interface NewFolder {
+  readonly identity: Identity
+  readonly credentials: Credentials
+  readonly clusterKey?: Uint8Array
+  /** Make what else must be there from the first start (the log). Nothing counts before it is done. */
+  readonly prepare?: (folders: DataFolder['folders']) => Promise<void>
+}
+
+const identityFile = 'identity.json'
+const clusterKeyFile = 'cluster.key'
+const lockFile = 'agent.lock'
+const ours = new Set<string>([identityFile, clusterKeyFile, lockFile, 'tls', 'peers.json', ...parts])
+const pathsOf = (data: string) =>
+  Object.fromEntries(parts.map((part) => [part, join(data, part)])) as Record<Part, string>
+
+/** May a new identity be put here? Throws ProblemError `conflict` when anything stands in the folder. */
+export async function checkUnused(data: string): Promise<void> {
+  const names = (await readdir(data).catch(noneIfMissing)).filter((name) => !name.startsWith(lockFile))
+  if (names.includes(identityFile))
+    throw new ProblemError('conflict', `the data folder already belongs to a cluster: ${data}`, {
+      hint: 'Start the agent without --create and --join, or give a new folder with --data.',
+    })
+  if (names.some((name) => ours.has(name))) throw halfMade(data)
+  if (names.length > 0)
+    throw new ProblemError('conflict', `the folder holds other files (${names[0]}, …): ${data}`, {
+      hint: 'Give an empty or new folder with --data.',
+    })
+}
+
+/** Write everything a member is known by; `identity.json` comes last, so that a folder with it is whole. */
+export async function initFolder(data: string, contents: NewFolder): Promise<void> {
+  await mkdir(data, { recursive: true, mode: 0o700 })
+  const unlock = await lockFolder(join(data, lockFile))
+  try {
+    await checkUnused(data)
+    const folders = pathsOf(data)
+    for (const path of [join(data, 'tls'), ...Object.values(folders)]) await mkdir(path, { mode: 0o700 })
+    await writeCredentials(data, contents.credentials)
+    if (contents.clusterKey) await writeClusterKey(data, contents.clusterKey)
+    await contents.prepare?.(folders)
+    await syncFolder(data)
+    const identity = { version: formatVersion, ...contents.identity }
+    await writeFileDurably(join(data, identityFile), JSON.stringify(identity, null, 2) + '\n')
+  } finally {
+    await unlock()
+  }
+}
+
+/** Throws ProblemError that says what is wrong, where, and what would be right. */
+export async function openFolder(data: string): Promise<DataFolder> {
+  const names = await readdir(data).catch(noneIfMissing)
+  if (!names.includes(identityFile)) {
+    if (names.some((name) => ours.has(name) && name !== lockFile)) throw halfMade(data)
+    throw new ProblemError('not_found', `no agent's data folder: ${data}`, {
+      hint: 'Form a cluster with --create NAME, join one with --join TOKEN, or correct --data.',
+    })
+  }
+  await checkAccess(data, 0o022, '700')
+  const unlock = await lockFolder(join(data, lockFile))
+  try {
+    const identity = await readIdentity(join(data, identityFile))
+    const credentials = await readCredentials(data)
+    checkBelongs(data, identity, credentials)
+    const folders = pathsOf(data)
+    for (const path of Object.values(folders)) await mkdir(path, { recursive: true, mode: 0o700 })
+    const clusterKey = await readClusterKey(data)
+    return { path: data, identity, credentials, clusterKey, folders, close: unlock }
+  } catch (error) {
+    await unlock()
+    throw error
+  }
+}
+
+/** A renewal keeps the key, so that a crash between two files leaves a set that fits together. */
+export async function writeCredentials(data: string, { ca, cert, key }: Credentials): Promise<void> {
+  await writeFileDurably(join(data, 'tls', 'node.key'), key, 0o600)
+  await writeFileDurably(join(data, 'tls', 'ca.pem'), ca)
+  await writeFileDurably(join(data, 'tls', 'node.pem'), cert)
+}
+
+/** Handed over when a member is promoted to voter. */
+export async function writeClusterKey(data: string, key: Uint8Array): Promise<void> {
+  await writeFileDurably(join(data, clusterKeyFile), Buffer.from(key).toString('base64') + '\n', 0o600)
+}
+
+async function readIdentity(path: string): Promise<Identity> {
+  const damaged = (cause: unknown) =>
+    new ProblemError('conflict', `damaged identity file: ${path}: ${String(cause)}`, {
+      hint: 'Restore it from a backup, or remove this node from the cluster and join it again with an empty folder.',
+    })
+  let value: unknown
+  try {
+    value = JSON.parse(await readFile(path, 'utf8'))
+  } catch (error) {
+    throw damaged(error)
+  }
+  const version = z.object({ version: z.int() }).safeParse(value).data?.version
+  if (version !== undefined && version > formatVersion)
+    throw new ProblemError(
+      'unsupported',
+      `the data folder has format ${version}, this agent knows up to ${formatVersion}: ${path}`,
+      { hint: 'Start the version of the agent that wrote it, or a newer one.' },
+    )
+  const parsed = Identity.safeParse(value)
+  if (!parsed.success) throw damaged(z.prettifyError(parsed.error))
+  const { version: _version, ...identity } = parsed.data
+  return identity
+}
+
+async function readCredentials(data: string): Promise<Credentials> {
+  const file = async (name: string) => {
+    const path = join(data, 'tls', name)
+    if (name === 'node.key') await checkAccess(path, 0o077, '600')
+    return readFile(path, 'utf8').catch((cause: unknown) => {
+      throw missing(path, cause)
+    })
+  }
+  return { key: await file('node.key'), cert: await file('node.pem'), ca: await file('ca.pem') }
+}
+
+async function readClusterKey(data: string): Promise<Buffer | undefined> {
+  const path = join(data, clusterKeyFile)
+  const text = await readFile(path, 'utf8').catch(undefinedIfMissing)
+  if (text === undefined) return undefined
+  await checkAccess(path, 0o077, '600')
+  const key = Buffer.from(text, 'base64')
+  if (key.length === 32) return key
+  throw new ProblemError('conflict', `damaged cluster key, 32 bytes expected: ${path}`, {
+    hint: "Copy cluster.key from another voter's data folder, or restore it from a backup.",
+  })
+}
+
+/** A folder put together from two clusters', or two members', must not start: it would vote in another's name. */
+function checkBelongs(data: string, identity: Identity, credentials: Credentials): void {
+  const certified = memberOf(credentials.cert)
+  const hint = `Put back the tls/ folder and ${identityFile} that belong together, or join again with an empty folder.`
+  if (certified?.cluster !== identity.cluster || certified.member !== identity.member) {
+    const [is, says] = [certified ?? { cluster: 'none', member: 0 }, identity].map(
+      (who) => `member ${who.member} of cluster ${who.cluster}`,
+    )
+    throw new ProblemError(
+      'conflict',
+      `the certificate is for ${is}, ${identityFile} says ${says}: ${data}`,
+      {
+        hint,
+      },
+    )
+  }
+  if (!belongTogether(credentials))
+    throw new ProblemError(
+      'conflict',
+      `node.pem, node.key and ca.pem do not belong together: ${join(data, 'tls')}`,
+      { hint },
+    )
+}
+
+/** Secrets that others may read are no secrets, and files of another user will fail later, half-way. */
+async function checkAccess(path: string, forbidden: number, right: string): Promise<void> {
+  const { mode, uid } = await stat(path).catch((cause: unknown) => {
+    throw missing(path, cause)
+  })
+  const self = process.getuid?.()
+  if (self === undefined) return
+  if (uid !== self)
+    throw new ProblemError('conflict', `owned by user ${uid}, the agent runs as user ${self}: ${path}`, {
+      hint: `Run the agent as that user, or: chown -R ${self} the data folder.`,
+    })
+  if (mode & forbidden)
+    throw new ProblemError('conflict', `mode ${(mode & 0o777).toString(8)} lets other users in: ${path}`, {
+      hint: `chmod ${right} ${path}`,
+    })
+}
+
+const missing = (path: string, cause: unknown) =>
+  new ProblemError('conflict', `cannot read ${path}: ${String(cause)}`, {
+    hint: 'Restore the file from a backup, or join again with an empty folder.',
+    cause,
+  })
+
+const halfMade = (data: string) =>
+  new ProblemError('conflict', `half-made data folder, its making was interrupted: ${data}`, {
+    hint: 'Nothing in it was ever in use: delete the folder and run the same command again.',
+  })
+
+function noneIfMissing(error: unknown): string[] {
+  if (hasCode(error, 'ENOENT')) return []
+  throw error
+}
+
+function undefinedIfMissing(error: unknown): undefined {
+  if (!hasCode(error, 'ENOENT')) throw error
+}
