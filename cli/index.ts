@@ -1,0 +1,28 @@
+import { CommanderError } from 'commander'
+import manifest from '../package.json' with { type: 'json' }
+import type { AgentModule } from './agent-module.ts'
+import { describeFailure, exitCode, exitCodeOf } from './failure.ts'
+import { createProgram } from './program.ts'
+import { processTerminal } from './terminal.ts'
+
+// `submarine … | head` closes stdout early: that is the reader's wish, not a failure.
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === 'EPIPE' ? exitCode.ok : exitCode.failure)
+  })
+
+const terminal = processTerminal()
+// By URL, so that the rest of the command line neither loads nor depends on the agent.
+const loadAgent = async () => (await import(new URL('../agent/main.ts', import.meta.url).href)) as AgentModule
+
+try {
+  await createProgram({ terminal, loadAgent }, manifest.version).parseAsync()
+} catch (error) {
+  if (error instanceof CommanderError)
+    // Commander has printed its message already; help and version are no errors.
+    process.exitCode = error.exitCode === 0 ? exitCode.ok : exitCode.usage
+  else {
+    terminal.err(describeFailure(error))
+    process.exitCode = exitCodeOf(error)
+  }
+}

@@ -1,0 +1,155 @@
+import { formatDuration } from '../../contract/duration.ts'
+import type { Cluster, Event, Experiment, Node, Task } from '../../contract/objects.ts'
+import { formatBytes, type Resources } from '../../contract/resources.ts'
+import type { State } from '../../contract/states.ts'
+import type { Style, Terminal } from '../terminal.ts'
+import { type Column, plain, properties, table } from './table.ts'
+
+const stateStyle: Record<State, Style> = {
+  Accepted: 'dim',
+  Queued: 'yellow',
+  Starting: 'cyan',
+  Running: 'cyan',
+  Succeeded: 'green',
+  Failed: 'red',
+  Stopped: 'yellow',
+}
+
+const ago = (time: string | null): string =>
+  time === null ? '-' : formatDuration(Math.max(0, (Date.now() - Date.parse(time)) / 1000))
+
+const reasonOf = (object: { reason: { code: string; message: string } | null }): string =>
+  object.reason ? plain(`${object.reason.message} (${object.reason.code})`) : '-'
+
+export const taskName = (task: Pick<Task, 'role' | 'index'>): string => `${task.role}-${task.index}`
+
+/** The runtime, with what it lacks: a task without isolation is never shown as if it had some. */
+export function runtimeOf(task: Task): string {
+  if (task.runtime === null) return '-'
+  return task.isolation === 'none' ? `${task.runtime} (no isolation)` : task.runtime
+}
+
+export const resourcesText = (r: Resources): string =>
+  `cpu=${r.cpu} memory=${formatBytes(r.memory)}${r.gpu ? ` gpu=${r.gpu}` : ''}`
+
+const unique = (values: readonly (string | null)[]) =>
+  [...new Set(values.filter((v) => v !== null))].join(',') || '-'
+
+export function experimentTable(terminal: Terminal, experiments: readonly Experiment[]): string {
+  const columns: Column<Experiment>[] = [
+    { title: 'ID', cell: (e) => e.id },
+    { title: 'NAME', cell: (e) => e.name },
+    { title: 'STATE', cell: (e) => terminal.paint(stateStyle[e.state], e.state) },
+    { title: 'NODE', cell: (e) => unique(e.tasks.map((t) => t.node)) },
+    {
+      title: 'RUNTIME',
+      cell: (e) => unique(e.tasks.map((t) => (t.runtime === null ? null : runtimeOf(t)))),
+    },
+    { title: 'OWNER', cell: (e) => plain(e.owner) },
+    { title: 'AGE', cell: (e) => ago(e.created_at) },
+  ]
+  return table(columns, experiments)
+}
+
+export function experimentDetails(terminal: Terminal, e: Experiment): string {
+  const head = properties([
+    ['id', e.id],
+    ['name', e.name],
+    ['owner', plain(e.owner)],
+    ['state', terminal.paint(stateStyle[e.state], e.state) + (e.stop_requested ? ' (stop requested)' : '')],
+    ['reason', reasonOf(e)],
+    ['created', e.created_at],
+    ['started', e.started_at ?? '-'],
+    ['finished', e.finished_at ?? '-'],
+    ['tags', plain(e.spec.tags.join(', ')) || '-'],
+  ])
+  const columns: Column<Task>[] = [
+    { title: 'TASK', cell: taskName },
+    { title: 'STATE', cell: (t) => terminal.paint(stateStyle[t.state], t.state) },
+    { title: 'ATTEMPT', cell: (t) => String(t.attempt) },
+    { title: 'NODE', cell: (t) => t.node ?? '-' },
+    { title: 'RUNTIME', cell: runtimeOf },
+    { title: 'RESOURCES', cell: (t) => resourcesText(t.resources) },
+    { title: 'EXIT', cell: (t) => String(t.exit_code ?? '-') },
+    { title: 'REASON', cell: reasonOf },
+  ]
+  return `${head}\n${table(columns, e.tasks)}`
+}
+
+const percent = (value: number | undefined) => (value === undefined ? '-' : `${Math.round(value)}%`)
+
+export function nodeTable(terminal: Terminal, nodes: readonly Node[]): string {
+  const columns: Column<Node>[] = [
+    { title: 'NAME', cell: (n) => n.name },
+    {
+      title: 'STATE',
+      cell: (n) => terminal.paint(n.liveness === 'ready' ? 'green' : 'red', n.liveness),
+    },
+    { title: 'ROLE', cell: (n) => n.role },
+    { title: 'ADDRESS', cell: (n) => plain(n.address) },
+    { title: 'CPU', cell: (n) => `${n.allocated.cpu}/${n.allocatable?.cpu ?? '-'}` },
+    {
+      title: 'MEMORY',
+      cell: (n) =>
+        `${formatBytes(n.allocated.memory)}/${n.allocatable ? formatBytes(n.allocatable.memory) : '-'}`,
+    },
+    { title: 'GPU', cell: (n) => `${n.allocated.gpu}/${n.allocatable?.gpu ?? '-'}` },
+    { title: 'TASKS', cell: (n) => String(n.tasks) },
+    { title: 'LOAD', cell: (n) => percent(n.usage?.cpu_percent) },
+    { title: 'RUNTIMES', cell: (n) => n.inventory?.runtimes.join(',') ?? '-' },
+  ]
+  return table(columns, nodes)
+}
+
+export function nodeDetails(n: Node): string {
+  const i = n.inventory
+  const disk = n.usage && `${formatBytes(n.usage.disk_free)} free of ${formatBytes(n.usage.disk_total)}`
+  return properties([
+    ['name', n.name],
+    ['id', n.id],
+    ['address', plain(n.address)],
+    ['role', n.role],
+    ['state', n.liveness + (n.silent_ms === null ? '' : ` (heard ${n.silent_ms} ms ago)`)],
+    ['joined', n.joined_at],
+    ['host', i ? plain(`${i.hostname}, ${i.os}, ${i.kernel}, ${i.arch}`) : '-'],
+    ['cpu', i ? plain(`${i.cpu.cores} × ${i.cpu.model}`) : '-'],
+    ['memory', i ? formatBytes(i.memory) : '-'],
+    ['disk', (disk ?? '-') + (n.usage?.disk_low ? ' DISK LOW' : '')],
+    ['gpus', i?.gpus.map((g) => plain(`${g.uuid} ${g.model}`)).join(', ') || 'none'],
+    ['docker', i?.docker ? `${i.docker.version} (API ${i.docker.api})` : 'none'],
+    ['runtimes', i?.runtimes.join(', ') ?? '-'],
+    ['allocatable', n.allocatable ? resourcesText(n.allocatable) : '-'],
+    ['allocated', `${resourcesText(n.allocated)} by ${n.tasks} tasks`],
+  ])
+}
+
+export function clusterDetails(terminal: Terminal, c: Cluster): string {
+  const leader = c.members.find((m) => m.leader)
+  const head = properties([
+    ['cluster', `${plain(c.name)} (${c.id})`],
+    ['leader', leader?.name ?? terminal.paint('red', 'none')],
+    ['term', String(c.term)],
+    ['applied', `${c.applied_index} of ${c.commit_index}`],
+    ['voters', `${c.voters}, of which ${c.may_fail} may fail`],
+  ])
+  const members = table<Cluster['members'][number]>(
+    [
+      { title: 'MEMBER', cell: (m) => String(m.member) },
+      { title: 'NODE', cell: (m) => plain(m.name) },
+      { title: 'ADDRESS', cell: (m) => plain(m.address) },
+      { title: 'ROLE', cell: (m) => m.role + (m.leader ? ' (leader)' : '') },
+      {
+        title: 'REACHABLE',
+        cell: (m) => (m.reachable === null ? 'unknown' : m.reachable ? 'yes' : terminal.paint('red', 'no')),
+      },
+    ],
+    c.members,
+  )
+  const warnings = c.warnings.map((w) => `${terminal.paint('yellow', 'warning:')} ${plain(w)}\n`).join('')
+  return `${head}\n${members}${warnings}`
+}
+
+export const eventLine = (e: Event): string =>
+  `${e.at}  ${e.code.padEnd(20)}  ${plain(`${e.subject.kind}/${e.subject.id}  ${e.message}`)}${
+    e.reason ? plain(` (${e.reason.code}: ${e.reason.message})`) : ''
+  }\n`

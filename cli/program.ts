@@ -1,0 +1,35 @@
+import { Command } from 'commander'
+import { agentVerbs } from './verbs/agent.ts'
+import { clusterVerbs, eventVerbs, nodeVerbs } from './verbs/cluster.ts'
+import { completionVerb } from './verbs/completion.ts'
+import { experimentVerbs } from './verbs/experiment.ts'
+import { loginVerbs } from './verbs/login.ts'
+import { runVerb } from './verbs/run.ts'
+import type { Tool } from './tool.ts'
+
+const help = `
+Exit codes: 0 done, 1 failed, 2 wrong usage or spec, 3 not found, 4 not signed in or not allowed, 5 conflict,
+6 no agent reachable, 124 wait timed out, 130 interrupted. \`run\` and \`submit --wait\` end with the task's own code.
+
+Environment: SUBMARINE_ADDRESS, SUBMARINE_TOKEN, SUBMARINE_CA stand in for a sign-in; SUBMARINE_CONFIG names the file
+that keeps sign-ins; NO_COLOR switches colour off.`
+
+/** The whole command tree; completion and help are made from it. */
+export function createProgram(tool: Tool, version: string): Command {
+  const program = new Command('submarine')
+    .description('experiments, notebooks and models on a cluster of your own hosts')
+    .version(version)
+    .enablePositionalOptions()
+    .exitOverride()
+    .configureOutput({ writeOut: tool.terminal.out, writeErr: tool.terminal.err })
+    .addHelpText('after', help)
+  loginVerbs(program, tool)
+  runVerb(program, tool)
+  experimentVerbs(program, tool)
+  nodeVerbs(program, tool)
+  clusterVerbs(program, tool)
+  eventVerbs(program, tool)
+  agentVerbs(program, tool)
+  completionVerb(program, tool)
+  return program
+}

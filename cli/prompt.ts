@@ -1,0 +1,42 @@
+import { createInterface } from 'node:readline/promises'
+import { Writable } from 'node:stream'
+import { Exit, exitCode, UsageError } from './failure.ts'
+import type { Terminal } from './terminal.ts'
+
+/** The first line of stdin. */
+export async function readLine(terminal: Terminal): Promise<string> {
+  const lines = createInterface({ input: terminal.stdin, terminal: false })
+  for await (const line of lines) {
+    lines.close()
+    return line
+  }
+  throw new UsageError('stdin is empty')
+}
+
+export async function confirm(terminal: Terminal, question: string): Promise<boolean> {
+  return /^y(es)?$/i.test(await ask(terminal, `${question} [y/N] `, false))
+}
+
+export const askPassword = (terminal: Terminal, question: string): Promise<string> =>
+  ask(terminal, question, true)
+
+/** Questions go to stderr: stdout belongs to data. What is typed in secret is not echoed. */
+async function ask(terminal: Terminal, question: string, secret: boolean): Promise<string> {
+  terminal.err(question)
+  const echo = new Writable({
+    write: (chunk: Buffer, _encoding, done) => {
+      if (!secret) terminal.err(chunk.toString())
+      done()
+    },
+  })
+  const lines = createInterface({ input: terminal.stdin, output: echo, terminal: true })
+  try {
+    const interrupted = new Promise<never>((_, reject) =>
+      lines.once('SIGINT', () => reject(new Exit(exitCode.interrupted))),
+    )
+    return await Promise.race([lines.question(''), interrupted])
+  } finally {
+    lines.close()
+    if (secret) terminal.err('\n')
+  }
+}

@@ -1,0 +1,87 @@
+import type { Command } from 'commander'
+import { loadConfig, saveConfig } from '../connection/config.ts'
+import { type Connection, memberOrigins } from '../connection/open.ts'
+import { clusterDetails, eventLine, nodeDetails, nodeTable } from '../output/describe.ts'
+import { print, printItem } from '../output/print.ts'
+import { properties } from '../output/table.ts'
+import { type CommonOptions, connected, type Tool, verb } from '../tool.ts'
+import { watchEvents } from '../connection/watch.ts'
+import { learnMembers } from '../connection/open.ts'
+import { collect } from './pages.ts'
+import { wholeOption } from './options.ts'
+
+export function clusterVerbs(program: Command, tool: Tool): void {
+  const cluster = program.command('cluster').description('the cluster as a whole')
+  verb(cluster, 'status', 'members, leader, health').action((options: CommonOptions) =>
+    connected(tool, options, async (connection) => {
+      const status = await connection.client.call('cluster.get', {})
+      await refreshAddresses(tool, connection)
+      print(tool.terminal, options.output, status, () => clusterDetails(tool.terminal, status))
+    }),
+  )
+  verb(cluster, 'token', 'a one-use token with which one host joins').action((options: CommonOptions) =>
+    connected(tool, options, async ({ client }) => {
+      const made = await client.call('joinTokens.create', {})
+      print(tool.terminal, options.output, made, () =>
+        properties([
+          ['token', made.token],
+          ['expires', made.expires_at],
+        ]),
+      )
+      tool.terminal.err(
+        `On the new host, run:\n  submarine agent start --data /var/lib/submarine --join ${made.token}\n`,
+      )
+    }),
+  )
+}
+
+export function nodeVerbs(program: Command, tool: Tool): void {
+  const node = program.command('node').description('hosts of the cluster')
+  verb(node, 'list', 'all nodes with their live figures').action((options: CommonOptions) =>
+    connected(tool, options, async ({ client }) => {
+      const page = await collect((query) => client.call('nodes.list', { query }))
+      print(tool.terminal, options.output, page, () => nodeTable(tool.terminal, page.items))
+    }),
+  )
+  verb(node, 'get <name>', 'one node, by name or id').action((name: string, options: CommonOptions) =>
+    connected(tool, options, async ({ client }) => {
+      const found = await client.call('nodes.get', { params: { node: name } })
+      print(tool.terminal, options.output, found, () => nodeDetails(found))
+    }),
+  )
+}
+
+export function eventVerbs(program: Command, tool: Tool): void {
+  const event = program.command('event').description('what happened')
+  verb(event, 'list', 'what happened in the cluster, oldest first')
+    .option('-w, --watch', 'go on with what happens from now')
+    .option('--limit <n>', 'how many of the newest', wholeOption(1, 10_000), 50)
+    .action((options: CommonOptions & { watch?: boolean; limit: number }) =>
+      connected(tool, options, async (connection) => {
+        const { client } = connection
+        const { terminal } = tool
+        const page = await collect((query) => client.call('events.list', { query }), options.limit)
+        const items = page.items.toReversed()
+        if (!options.watch)
+          return print(terminal, options.output, { ...page, items }, () => items.map(eventLine).join(''))
+        await learnMembers(connection)
+        const show = (item: (typeof items)[number]) =>
+          printItem(terminal, options.output, item, () => eventLine(item))
+        items.forEach(show)
+        const seen = new Set(items.map((item) => item.id))
+        for await (const item of watchEvents(client, page.resource_version, seen)) show(item)
+      }),
+    )
+}
+
+/** Hosts come and go: the stored context follows, so that fail-over finds the agents of today. */
+async function refreshAddresses(tool: Tool, { client, transport }: Connection): Promise<void> {
+  const config = await loadConfig(tool.terminal)
+  const used = transport.addresses()[0]
+  const context = config.contexts.find((c) => used !== undefined && c.addresses[0] === used)
+  if (!context?.ca) return
+  const fresh = [...new Set([context.addresses[0] ?? '', ...(await memberOrigins(client))])]
+  if (fresh.join() === context.addresses.join()) return
+  context.addresses = fresh
+  await saveConfig(tool.terminal, config)
+}
