@@ -1,6 +1,8 @@
 // A network of our own on one machine: a bridge, and hosts on it in network namespaces of their own. The
 // machine itself is on it too, as .1, so that a test can reach every host. Nothing of it touches a real network.
 import { execFile, execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 
 const exec = promisify(execFile)
@@ -32,11 +34,13 @@ export interface Lan {
 
 /** Makes a bridge under the first free name. Its name decides its addresses, so two never share any. */
 export async function claimBridge(): Promise<Bridge> {
+  await removeAbandoned()
   for (let number = 0; number < 250; number++) {
     const name = `subm${number}`
     if (!(await ip('link', 'add', name, 'type', 'bridge').then(yes, isTaken))) continue
     const giveUp = () => execFileSync('ip', ['link', 'del', name], { stdio: 'ignore' })
     process.once('exit', giveUp)
+    await ip('link', 'set', name, 'alias', `${process.pid}`)
     const prefix = `10.213.${number}`
     await ip('addr', 'add', `${prefix}.1/24`, 'dev', name)
     await ip('link', 'set', name, 'up')
@@ -46,7 +50,18 @@ export async function claimBridge(): Promise<Bridge> {
     }
     return { name, prefix, remove }
   }
-  throw new Error('250 test bridges exist: remove what killed tests left, "ip link del subm0" and so on.')
+  throw new Error('250 test bridges exist (ip link show type bridge).')
+}
+
+/** Removes the networks of test processes that were killed: a bridge's alias is its owner's process id. */
+async function removeAbandoned() {
+  for (const name of (await readdir('/sys/class/net')).filter((one) => /^subm\d+$/.test(one))) {
+    const owner = (await readFile(`/sys/class/net/${name}/ifalias`, 'utf8').catch(() => '')).trim()
+    if (owner === '' || existsSync(`/proc/${owner}`)) continue
+    const hosts = (await readdir('/run/netns').catch(() => [])).filter((one) => one.startsWith(`${name}-`))
+    for (const host of hosts) await ip('netns', 'del', host)
+    await ip('link', 'del', name)
+  }
 }
 
 /** Starts a network with so many hosts; the first is `${prefix}.11`. */
