@@ -6,10 +6,10 @@ export const defaultPort = 7460
 /** `host`, `host:port` or a URL → origin. Plain HTTP is for this machine alone: elsewhere the token could be read. */
 export function originOf(input: string): string {
   const text = input.trim().replace(/\/+$/, '')
-  const explicit = /^(https?):\/\//i.exec(text)
+  const host = net.isIPv6(text) ? `[${text}]` : text
   let url: URL
   try {
-    url = new URL(explicit ? text : `https://${net.isIPv6(text) ? `[${text}]` : text}`)
+    url = new URL(/^https?:\/\//i.test(host) ? host : `https://${host}`)
   } catch {
     throw notAnAddress(input)
   }
@@ -21,8 +21,8 @@ export function originOf(input: string): string {
       `Use https://${url.hostname}.`,
     )
   // new URL() drops a port that is the scheme's own; ours differs, so it is read from the text.
-  const port = url.port || (/:\d+$/.exec(text) ? text.slice(text.lastIndexOf(':') + 1) : '')
-  return `${url.protocol}//${url.hostname}:${port || (url.protocol === 'http:' ? 80 : defaultPort)}`
+  const port = /:(\d+)$/.exec(host)?.[1]
+  return `${url.protocol}//${url.hostname}:${port ?? (url.protocol === 'http:' ? 80 : defaultPort)}`
 }
 
 const notAnAddress = (input: string) =>

@@ -25,6 +25,8 @@ export class DoubleAgent {
   beforeAnswer: (asked: Asked, agent: DoubleAgent) => void = () => undefined
   /** Dies in the middle of a log after so many lines. */
   dieAfterLines = Infinity
+  /** Dies in the middle of a file, after so many bytes. */
+  cutBytesAt = Infinity
   readonly #server: http.Server
   private constructor(cluster: DoubleCluster, server: http.Server) {
     this.cluster = cluster
@@ -76,6 +78,8 @@ export class DoubleAgent {
         'content-type': bytes ? 'application/octet-stream' : 'application/json',
         ...headers,
       })
+      if (bytes && reply.length > this.cutBytesAt)
+        return void res.write(reply.subarray(0, this.cutBytesAt), () => this.kill())
       res.end(bytes ? reply : status === 204 ? undefined : JSON.stringify(reply))
     } catch (error) {
       const problem = error instanceof ProblemError ? error : new ProblemError('internal', String(error))
