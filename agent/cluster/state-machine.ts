@@ -73,12 +73,12 @@ export class ClusterStateMachine implements StateMachine {
     return Buffer.from(JSON.stringify(answer))
   }
 
-  flush(applied: number, sessions: readonly SessionRow[]): Promise<void> {
+  flush(applied: number, sessions: readonly SessionRow[], sync: boolean): Promise<void> {
     const rows = this.#rows
     const events = this.#unwritten
     this.#rows = new Map()
     this.#flushing = this.#flushing.then(async () => {
-      await this.#db.write({ applied, rows, events, sessions })
+      await this.#db.write({ applied, rows, events, sessions, sync })
       this.#unwritten = this.#unwritten.slice(events.length)
     })
     return this.#flushing
@@ -110,7 +110,7 @@ export class ClusterStateMachine implements StateMachine {
     let events: StoredEvent[] = []
     // Applied stays 0 until the last batch, so a crash half-way leaves a database that is restored again.
     const write = async (applied: number, more: readonly SessionRow[] = []) => {
-      await this.#db.write({ applied, rows, events, sessions: more })
+      await this.#db.write({ applied, rows, events, sessions: more, sync: applied > 0 })
       rows = new Map()
       events = []
     }

@@ -18,6 +18,8 @@ export interface Flush {
   readonly rows: ReadonlyMap<string, object | undefined>
   readonly events: readonly StoredEvent[]
   readonly sessions: readonly { readonly key: string; readonly value: Uint8Array | undefined }[]
+  /** Must it, and all before it, survive a power cut? */
+  readonly sync: boolean
 }
 
 /** An event with the experiment it is shown under, if any. */
@@ -26,15 +28,24 @@ export interface StoredEvent {
   readonly workload?: string | undefined
 }
 
+interface Mark {
+  readonly applied: number
+  readonly digest: number
+}
+
 const appliedKey = 'm!applied'
 const after = (prefix: string) => ({ gt: prefix, lt: prefix + '\uffff' })
 
 /**
- * The durable copy of the replicated state in LevelDB. Not synced on write: after a power loss the raft log, which is,
- * is replayed from the applied index found here. Every row carries a CRC, since LevelDB's own are not checked on read.
+ * The durable copy of the replicated state in LevelDB. Most writes are not synced: after a power loss the raft log,
+ * which is, is replayed from the applied index found here. Every row carries a CRC, since LevelDB's own are not checked on read.
  */
 export class StateDb {
   readonly #db: Level<string, Buffer>
+  /** CRC of each row, and their sum, which every batch stores: a batch that LevelDB lost silently shows at the next start. */
+  readonly #sums = new Map<string, number>()
+  #digest = 0
+
   private constructor(db: Level<string, Buffer>) {
     this.#db = db
   }
@@ -54,18 +65,23 @@ export class StateDb {
     return new StateDb(db)
   }
 
+  /** Throws StateDamaged when a row was altered or a batch is missing. */
   async load(): Promise<{ applied: number; state: State }> {
-    const applied = await this.#db.get(appliedKey)
     const tables = new Map<string, [string, object][]>(tableNames.map((name) => [name, []]))
     for await (const [key, value] of this.#db.iterator(after('r!'))) {
       const [, table = '', ...rest] = key.split('!')
       tables.get(table)?.push([rest.join('!'), decode(key, value) as object])
+      this.#count(key, value)
     }
+    const mark = await this.#db.get(appliedKey)
+    const { applied, digest } = mark ? (decode(appliedKey, mark) as Mark) : { applied: 0, digest: 0 }
+    if (digest !== this.#digest)
+      throw new StateDamaged('the state database lacks rows that were written to it')
     const state = {
       ...emptyState,
       ...Object.fromEntries([...tables].map(([name, rows]) => [name, ImmutableMap(rows)])),
-    } as State
-    return { applied: applied ? Number(decode(appliedKey, applied)) : 0, state }
+    }
+    return { applied, state: state }
   }
 
   async sessions(): Promise<{ key: string; value: Uint8Array }[]> {
@@ -75,11 +91,14 @@ export class StateDb {
     return rows
   }
 
-  async write({ applied, rows, events, sessions }: Flush): Promise<void> {
+  async write({ applied, rows, events, sessions, sync }: Flush): Promise<void> {
     const batch = this.#db.batch()
-    for (const [key, row] of rows) {
-      if (row) batch.put(`r!${key}`, encode(row))
-      else batch.del(`r!${key}`)
+    for (const [rowKey, row] of rows) {
+      const key = `r!${rowKey}`
+      const value = row && encode(row)
+      if (value) batch.put(key, value)
+      else batch.del(key)
+      this.#count(key, value)
     }
     for (const stored of events) {
       const { event, workload } = stored
@@ -91,8 +110,8 @@ export class StateDb {
       if (value) batch.put(`s!${key}`, encodeBytes(value))
       else batch.del(`s!${key}`)
     }
-    batch.put(appliedKey, encode(applied))
-    await batch.write()
+    batch.put(appliedKey, encode({ applied, digest: this.#digest } satisfies Mark))
+    await batch.write({ sync })
   }
 
   /** Events after the cursor, oldest or newest first; of one subject or all. */
@@ -121,7 +140,18 @@ export class StateDb {
   }
 
   clear(): Promise<void> {
+    this.#sums.clear()
+    this.#digest = 0
     return this.#db.clear()
+  }
+
+  #count(key: string, value: Buffer | undefined): void {
+    this.#digest -= this.#sums.get(key) ?? 0
+    this.#sums.delete(key)
+    if (!value) return
+    const sum = crc32(value, crc32(key))
+    this.#sums.set(key, sum)
+    this.#digest += sum
   }
 
   close(): Promise<void> {

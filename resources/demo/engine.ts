@@ -33,9 +33,9 @@ export async function findEngine(): Promise<Engine | undefined> {
 export async function removeContainersOf({ docker }: Engine, data: string): Promise<void> {
   const identity = await readFile(path.join(data, 'sub-1', 'identity.json'), 'utf8').catch(() => undefined)
   if (!identity) return
-  const parsed = JSON.parse(identity) as { cluster?: { id?: string } }
-  if (!parsed.cluster?.id) return
-  const filters = { label: [`submarine.cluster=${parsed.cluster.id}`] }
+  const parsed = JSON.parse(identity) as { cluster?: string }
+  if (!parsed.cluster) return
+  const filters = { label: [`submarine.cluster=${parsed.cluster}`] }
   for (const { Id } of await docker.listContainers({ all: true, filters }))
     await docker.getContainer(Id).remove({ force: true, v: true })
 }
