@@ -1,0 +1,90 @@
+import type { Env } from './env.ts'
+import type { SessionRow } from './sessions.ts'
+import type { LogStore } from './store.ts'
+import type { Index, Message, NodeId, SnapshotMessage, Term } from './types.ts'
+
+export interface Applied {
+  readonly index: Index
+  readonly term: Term
+  readonly data: Uint8Array
+}
+
+/** What the log is for. `apply` decides everything; the rest keeps its effects durable. */
+export interface StateMachine {
+  /** Durable applied index at open; the driver replays committed entries after it. */
+  readonly applied: Index
+  /** Session rows written by earlier flushes; read once, at open. */
+  sessions(): Promise<readonly SessionRow[]>
+  /** Synchronous, deterministic, never throws for a bad command: throwing stops the member. */
+  apply(entry: Applied): Uint8Array
+  /**
+   * Writes the effects of every apply() since the last flush, the applied index and the session rows in one atomic
+   * batch. With `sync` it must survive a power cut when resolved, and so must everything before: the log it could be
+   * replayed from is about to go.
+   */
+  flush(applied: Index, rows: readonly SessionRow[], sync: boolean): Promise<void>
+  /** A consistent image of the state at `index`, the last applied one; read later, while apply goes on. */
+  snapshot(): { readonly index: Index; readonly data: AsyncIterable<Uint8Array> }
+  /** Replaces everything, the rows too; durable when resolved, with applied = index. May be repeated after a crash. */
+  restore(index: Index, rows: readonly SessionRow[], data: AsyncIterable<Uint8Array>): Promise<void>
+}
+
+/** Carries messages to members; may lose, delay, repeat and reorder them, but not change them. */
+export interface Transport {
+  /** Best effort; never throws, never blocks. */
+  send(messages: readonly Message[]): void
+  onMessage(f: (m: Message) => void): void
+  /** On a stream of its own, so that heartbeats never queue behind it. Resolves when the receiver has stored it. */
+  sendSnapshot(m: SnapshotMessage, data: AsyncIterable<Uint8Array>): Promise<void>
+  onSnapshot(f: (m: SnapshotMessage, data: AsyncIterable<Uint8Array>) => Promise<void>): void
+}
+
+export interface Logger {
+  info(message: string, fields?: Record<string, unknown>): void
+  warn(message: string, fields?: Record<string, unknown>): void
+}
+
+export interface DriverOptions {
+  /** The clock's grain. Finer than the heartbeat, so that election timeouts differ. */
+  readonly tickMs: number
+  readonly heartbeatMs: number
+  /** A follower campaigns after a silence of one to two times this. */
+  readonly electionMs: number
+  /** A snapshot is taken after so many entries or bytes of log. */
+  readonly snapshotEntries: number
+  readonly snapshotBytes: number
+  /** Entries kept before it, so that a member that was away shortly needs no snapshot. */
+  readonly trailingEntries: number
+  readonly maxMessageBytes: number
+  readonly maxUncommittedBytes: number
+  readonly maxCommandBytes: number
+  /** How far behind a learner may be to be promoted. */
+  readonly promoteLag: number
+  readonly timeoutMs: number
+}
+
+export const defaultDriverOptions: DriverOptions = {
+  tickMs: 50,
+  heartbeatMs: 100,
+  electionMs: 600,
+  snapshotEntries: 10_000,
+  snapshotBytes: 16 << 20,
+  trailingEntries: 5_000,
+  maxMessageBytes: 1 << 20,
+  maxUncommittedBytes: 64 << 20,
+  maxCommandBytes: 4 << 20,
+  promoteLag: 1_000,
+  timeoutMs: 10_000,
+}
+
+export interface OpenOptions {
+  readonly id: NodeId
+  readonly store: LogStore
+  readonly transport: Transport
+  readonly stateMachine: StateMachine
+  readonly options?: Partial<DriverOptions>
+  readonly env?: Env
+  /** Called once. The member has stopped and must be opened anew, after whatever failed is understood. */
+  readonly onFatal: (e: Error) => void
+  readonly log?: Logger
+}

@@ -1,0 +1,84 @@
+import type { LogTail } from './tail.ts'
+import type { ConfState, Entry, HardState, Index, LogView, SnapshotMeta, Term } from './types.ts'
+
+export type StoreErrorCode = 'corrupt' | 'foreign' | 'missing' | 'exists' | 'locked' | 'io' | 'closed'
+
+/** Fatal, always: after one of these nothing that the store says may be trusted, and no write may be tried again. */
+export class StoreError extends Error {
+  readonly code: StoreErrorCode
+  constructor(code: StoreErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'StoreError'
+    this.code = code
+  }
+}
+
+export type SnapshotSource = AsyncIterable<Uint8Array>
+export type SnapshotPoint = Pick<SnapshotMeta, 'index' | 'term' | 'conf'>
+
+/** Durable log, hard state and newest snapshot of one member. Writes do not overlap, except those about snapshots' bytes. */
+export interface LogStore extends LogView {
+  /**
+   * Entries replace everything from the first one's index on; all of it and `hard` in one atomic write. With `sync`,
+   * durable when resolved. The view shows the entries when resolved, not before.
+   */
+  append(entries: readonly Entry[], hard: HardState | undefined, sync: boolean): Promise<void>
+  /** Stores an image of the own state. Ignored when a newer snapshot has been installed meanwhile. */
+  createSnapshot(at: SnapshotPoint, data: SnapshotSource): Promise<void>
+  /** Stores a snapshot's bytes durably and checks them; nothing else changes before `installSnapshot`. */
+  receiveSnapshot(meta: SnapshotMeta, data: SnapshotSource): Promise<void>
+  /** A received snapshot becomes the log's beginning and all entries go, in one durable write. */
+  installSnapshot(meta: SnapshotMeta, hard: HardState | undefined): Promise<void>
+  /** The bytes of the snapshot that `snapshot()` names. Fails at the end if they are not what was stored. */
+  openSnapshot(): SnapshotSource
+  /** Forgets entries up to `to`, which must be covered by the snapshot. */
+  compact(to: Index): Promise<void>
+  /** Bytes of entries after `index`. */
+  bytesAfter(index: Index): number
+  close(): Promise<void>
+}
+
+/** A founding member starts as if from a snapshot of an empty state, so that later members get the founders with theirs. */
+export function foundation(conf: ConfState): { hard: HardState; snapshot: SnapshotMeta | undefined } {
+  if (conf.voters.length === 0) return { hard: { term: 0, vote: 0, commit: 0 }, snapshot: undefined }
+  return {
+    hard: { term: 1, vote: 0, commit: 1 },
+    snapshot: { index: 1, term: 1, conf, bytes: 0, crc32c: 0 },
+  }
+}
+
+/** The part of a store that both implementations share: answers about the log, from memory. */
+export abstract class BaseStore implements LogView {
+  protected tail: LogTail
+  protected hard: HardState
+  protected meta: SnapshotMeta | undefined
+
+  constructor(tail: LogTail, hard: HardState, meta: SnapshotMeta | undefined) {
+    this.tail = tail
+    this.hard = hard
+    this.meta = meta
+  }
+
+  initial(): { hard: HardState; conf: ConfState; index: Index } {
+    const none = { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
+    return { hard: this.hard, conf: this.meta?.conf ?? none, index: this.meta?.index ?? 0 }
+  }
+  firstIndex(): Index {
+    return this.tail.firstIndex
+  }
+  lastIndex(): Index {
+    return this.tail.lastIndex
+  }
+  term(index: Index): Term | undefined {
+    return this.tail.term(index)
+  }
+  entries(lo: Index, hi: Index, maxBytes: number): readonly Entry[] {
+    return this.tail.slice(lo, hi, maxBytes)
+  }
+  snapshot(): SnapshotMeta | undefined {
+    return this.meta
+  }
+  bytesAfter(index: Index): number {
+    return this.tail.bytesAfter(index)
+  }
+}

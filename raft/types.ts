@@ -1,0 +1,248 @@
+/** Member ids are positive integers, never reused: a member that lost its data must come back under a new id. */
+export type NodeId = number
+export type Term = number
+export type Index = number
+
+/** The id that means "nobody": no leader, no vote. */
+export const NONE: NodeId = 0
+
+export type Role = 'follower' | 'preCandidate' | 'candidate' | 'leader'
+export type EntryKind = 'normal' | 'config'
+
+export interface Entry {
+  readonly term: Term
+  readonly index: Index
+  readonly kind: EntryKind
+  /** Empty for the entry a new leader appends and for leaving a joint configuration. */
+  readonly data: Uint8Array
+}
+
+/** Term and vote are one record: storing them apart lets a crash in between give two votes in one term. */
+export interface HardState {
+  readonly term: Term
+  readonly vote: NodeId
+  readonly commit: Index
+}
+
+/** Who belongs to the cluster. All lists are sorted; `votersOutgoing` is non-empty only in a joint configuration. */
+export interface ConfState {
+  readonly voters: readonly NodeId[]
+  readonly votersOutgoing: readonly NodeId[]
+  readonly learners: readonly NodeId[]
+  /** Voters of the outgoing half that become learners when the joint configuration is left. */
+  readonly learnersNext: readonly NodeId[]
+  readonly autoLeave: boolean
+}
+
+export const EMPTY_CONF: ConfState = {
+  voters: [],
+  votersOutgoing: [],
+  learners: [],
+  learnersNext: [],
+  autoLeave: false,
+}
+
+/** `voter` adds or promotes, `learner` adds or demotes. */
+export interface ConfChangeItem {
+  readonly type: 'voter' | 'learner' | 'remove'
+  readonly id: NodeId
+}
+
+/** One item is a simple change; several go through joint consensus, left automatically; none leaves a joint configuration. */
+export interface ConfChange {
+  readonly changes: readonly ConfChangeItem[]
+}
+
+export interface SnapshotMeta {
+  readonly index: Index
+  readonly term: Term
+  readonly conf: ConfState
+  readonly bytes: number
+  readonly crc32c: number
+}
+
+interface Addressed {
+  readonly from: NodeId
+  readonly to: NodeId
+  /** 0 on messages that carry no claim about a term (forwarded requests). */
+  readonly term: Term
+}
+
+export interface VoteMessage extends Addressed {
+  readonly type: 'vote' | 'preVote'
+  readonly lastIndex: Index
+  readonly lastTerm: Term
+  /** Sent at the leader's wish (thesis 3.10), so it is heard although a leader is alive. */
+  readonly transfer: boolean
+}
+export interface VoteReply extends Addressed {
+  readonly type: 'voteReply' | 'preVoteReply'
+  readonly granted: boolean
+}
+export interface AppendMessage extends Addressed {
+  readonly type: 'append'
+  readonly prevIndex: Index
+  readonly prevTerm: Term
+  readonly commit: Index
+  readonly entries: readonly Entry[]
+}
+export interface AppendReply extends Addressed {
+  readonly type: 'appendReply'
+  /** Accepted: the last index known to match. Rejected: the prevIndex that did not. */
+  readonly index: Index
+  readonly rejected: boolean
+  /** With a rejection: the largest (index, term) at which the logs may still agree. */
+  readonly hintIndex: Index
+  readonly hintTerm: Term
+}
+export interface HeartbeatMessage extends Addressed {
+  readonly type: 'heartbeat'
+  readonly commit: Index
+  /** Position in the leader's read queue that an answer confirms; 0 for none. */
+  readonly read: number
+}
+export interface HeartbeatReply extends Addressed {
+  readonly type: 'heartbeatReply'
+  readonly read: number
+}
+export interface SnapshotMessage extends Addressed {
+  readonly type: 'snapshot'
+  readonly meta: SnapshotMeta
+}
+export interface TimeoutNowMessage extends Addressed {
+  readonly type: 'timeoutNow'
+}
+export interface ReadIndexMessage extends Addressed {
+  readonly type: 'readIndex'
+  readonly id: string
+}
+export interface ReadIndexReply extends Addressed {
+  readonly type: 'readIndexReply'
+  readonly id: string
+  readonly index: Index
+}
+/** Driver to driver: commands of a follower's clients. The core never sees it. */
+export interface ProposeMessage extends Addressed {
+  readonly type: 'propose'
+  readonly commands: readonly Uint8Array[]
+}
+/** Driver to driver: commands that were certainly not appended by the answering member. */
+export interface ProposeRefused extends Addressed {
+  readonly type: 'proposeRefused'
+  readonly commands: readonly Uint8Array[]
+  readonly busy: boolean
+}
+
+export type Message =
+  | VoteMessage
+  | VoteReply
+  | AppendMessage
+  | AppendReply
+  | HeartbeatMessage
+  | HeartbeatReply
+  | SnapshotMessage
+  | TimeoutNowMessage
+  | ReadIndexMessage
+  | ReadIndexReply
+  | ProposeMessage
+  | ProposeRefused
+
+/** What the pure core may ask about durable storage, synchronously. */
+export interface LogView {
+  /** The stored hard state, and the configuration as of `index`: everything later is found in the entries. */
+  initial(): { readonly hard: HardState; readonly conf: ConfState; readonly index: Index }
+  firstIndex(): Index
+  lastIndex(): Index
+  /** Defined for firstIndex-1 … lastIndex. */
+  term(index: Index): Term | undefined
+  /** Entries of [lo, hi), at least one, then as many as fit into maxBytes. */
+  entries(lo: Index, hi: Index, maxBytes: number): readonly Entry[]
+  /** The newest stored snapshot that can be sent; never older than firstIndex-1. */
+  snapshot(): SnapshotMeta | undefined
+}
+
+export interface RaftConfig {
+  readonly id: NodeId
+  /** A follower that hears nothing for [electionTicks, 2·electionTicks) ticks campaigns. */
+  readonly electionTicks: number
+  readonly heartbeatTicks: number
+  readonly maxMessageBytes: number
+  readonly maxInflightMessages: number
+  readonly maxInflightBytes: number
+  readonly maxUncommittedBytes: number
+  /** Most bytes of committed entries handed out and not yet reported applied. */
+  readonly maxApplyingBytes: number
+  /** What the state machine already holds. */
+  readonly applied: Index
+}
+
+export const defaultRaftConfig: Omit<RaftConfig, 'id' | 'applied'> = {
+  electionTicks: 10,
+  heartbeatTicks: 1,
+  maxMessageBytes: 1 << 20,
+  maxInflightMessages: 64,
+  maxInflightBytes: 8 << 20,
+  maxUncommittedBytes: 64 << 20,
+  maxApplyingBytes: 1 << 20,
+}
+
+export function validateConfig(c: RaftConfig): void {
+  assertInvariant(Number.isSafeInteger(c.id) && c.id > 0, 'id must be a positive integer')
+  assertInvariant(c.heartbeatTicks >= 1, 'heartbeatTicks must be at least 1')
+  assertInvariant(c.electionTicks > c.heartbeatTicks, 'electionTicks must be greater than heartbeatTicks')
+  assertInvariant(c.maxInflightMessages >= 1, 'maxInflightMessages must be at least 1')
+  assertInvariant(c.maxInflightBytes >= c.maxMessageBytes, 'maxInflightBytes must hold one message')
+  assertInvariant(c.maxApplyingBytes >= 1, 'maxApplyingBytes must be at least 1')
+}
+
+export type RaftErrorCode =
+  | 'no_leader'
+  | 'not_leader'
+  | 'timeout'
+  | 'busy'
+  | 'stopped'
+  | 'too_large'
+  | 'dropped'
+  | 'not_ready'
+  | 'conf_pending'
+  | 'conf_invalid'
+  | 'codec'
+
+/** Everything this library refuses or fails with, except broken invariants and storage. */
+export class RaftError extends Error {
+  readonly code: RaftErrorCode
+  constructor(code: RaftErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'RaftError'
+    this.code = code
+  }
+}
+
+/** A state that must not exist. The member stops; going on could lose acknowledged data. */
+export class InvariantError extends Error {
+  readonly code = 'invariant'
+  constructor(message: string) {
+    super(message)
+    this.name = 'InvariantError'
+  }
+}
+
+/** Always on: the cost is a comparison, the alternative is silent divergence. */
+export function assertInvariant(condition: boolean, message: string | (() => string)): asserts condition {
+  if (!condition) throw new InvariantError(typeof message === 'string' ? message : message())
+}
+
+/** Accounted size of an entry; the constant stands for its header. */
+export function entryBytes(e: Entry): number {
+  return e.data.length + 16
+}
+
+/** The prefix that fits into maxBytes, never empty. */
+export function limitBytes(entries: readonly Entry[], maxBytes: number): readonly Entry[] {
+  let size = 0
+  for (const [i, e] of entries.entries()) {
+    size += entryBytes(e)
+    if (size > maxBytes && i > 0) return entries.slice(0, i)
+  }
+  return entries
+}
