@@ -12,7 +12,7 @@ import { theCluster } from './state.ts'
 /** What admission needs of the certificate authority. */
 export interface Signer {
   /** Throws ProblemError `invalid_request` when the request is not a sound PKCS#10. */
-  check(request: string): void
+  check(request: string): Promise<void>
   /** Certificate (PEM) of a member; only an agent that has the cluster key can sign. */
   sign(request: string, of: { member: number; name: string; address: string }): Promise<string>
   readonly sha256Of: (secret: string) => string
@@ -53,7 +53,7 @@ export class Admission {
 
   async #admitHere(request: JoinRequest): Promise<JoinReply> {
     // Before the token is spent: a request that cannot be signed must not cost it.
-    this.#signer.check(request.request)
+    await this.#signer.check(request.request)
     const { name, address } = request
     const { member, node } = await this.#cluster.propose(
       { type: 'node.join', token_sha256: this.#signer.sha256Of(request.secret), name, address },

@@ -1,0 +1,31 @@
+import { EMPTY_CONF } from '../../../raft/index.ts'
+import { createKeyAndRequest } from '../identity/ca.ts'
+import { checkUnused, initFolder } from '../identity/data-folder.ts'
+import { requestJoin } from '../identity/join.ts'
+import { AddressBook } from '../wire/address-book.ts'
+import { createStores } from './found.ts'
+
+/** Join a cluster with a one-use token: a certificate for this host, and an empty log that the leader will fill. */
+export async function joinCluster(options: {
+  data: string
+  token: string
+  name: string
+  address: string
+}): Promise<void> {
+  const { data, token, name, address } = options
+  // Before the token is spent.
+  await checkUnused(data)
+  const { key, request } = await createKeyAndRequest()
+  const reply = await requestJoin(token, { name, address, request })
+  const { cluster, member, node } = reply
+  await initFolder(data, {
+    identity: {
+      cluster: cluster.id, cluster_name: cluster.name, member, node, name, created_at: new Date().toISOString(),
+    },
+    credentials: { ca: reply.ca, cert: reply.certificate, key },
+    prepare: async (folders) => {
+      await createStores(folders, { id: member, clusterId: cluster.id, conf: EMPTY_CONF })
+      await AddressBook.seed(data, reply.peers)
+    },
+  }) // prettier-ignore
+}

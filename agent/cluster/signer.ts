@@ -1,0 +1,48 @@
+import { parseAddress } from './identity/address.ts'
+import { checkRequest, signNode } from './identity/ca.ts'
+import { open, sha256Of } from './identity/seal.ts'
+import { ProblemError } from '../../contract/index.ts'
+import { isIP } from 'node:net'
+import type { Signer } from './admission.ts'
+import { type State, theCluster } from './state.ts'
+
+/** What a sealed CA key is bound to, so that no other sealed text can stand in its place. */
+export const caKeyContext = (cluster: string) => `ca-key:${cluster}`
+
+/** Signs with the cluster's CA. Its key is in the replicated state, sealed; the cluster key that opens it only on voters. */
+export class ClusterSigner implements Signer {
+  readonly sha256Of = sha256Of
+  readonly #state: () => State
+  readonly #clusterKey: () => Buffer | undefined
+
+  constructor(state: () => State, clusterKey: () => Buffer | undefined) {
+    this.#state = state
+    this.#clusterKey = clusterKey
+  }
+
+  check(request: string): Promise<void> {
+    return checkRequest(request)
+  }
+
+  async sign(request: string, of: { member: number; name: string; address: string }): Promise<string> {
+    const cluster = this.#state().cluster.get(theCluster)
+    const key = this.#clusterKey()
+    if (!cluster || !key)
+      throw new ProblemError('no_leader', 'this agent has no cluster key and cannot sign certificates')
+    const ca = { cert: cluster.ca, key: open(key, cluster.sealed_ca_key, caKeyContext(cluster.id)) }
+    return signNode({
+      ca,
+      request,
+      cluster: cluster.id,
+      member: of.member,
+      name: of.name,
+      ips: ipsOf(of.address),
+    })
+  }
+}
+
+/** IP addresses a certificate should name for an agent reached at `address`. */
+export function ipsOf(address: string): string[] {
+  const host = parseAddress(address)?.host
+  return [...new Set([...(host && isIP(host) ? [host] : []), '127.0.0.1', '::1'])]
+}
