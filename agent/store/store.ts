@@ -86,7 +86,10 @@ export interface ManifestLine {
 
 /** The free-space floor: below it the agent takes no new work, long before the disk is full. */
 export interface Space {
-  /** Throws ProblemError `disk_low` with the figures when free space is below the floor. */
-  check(): void
+  /**
+   * Throws ProblemError `disk_low` with the figures when free space is below the floor. What runs already may go on
+   * below it: `share` is the part of the floor that must stay free, 1 when left out.
+   */
+  check(share?: number): void
   low(): boolean
 }
