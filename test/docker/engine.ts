@@ -47,7 +47,8 @@ export async function startEngine({ root, host }: { root: string; host?: Host })
   const docker = new Docker({ socketPath: socket })
 
   const stop = async () => {
-    if (isRunning(dockerd)) await removeContainers(docker)
+    // What cannot be removed in good order goes with the engine.
+    await removeContainers(docker).catch(() => undefined)
     await end(dockerd)
     await killCgroup(cgroup)
     await end(containerd)
@@ -149,7 +150,7 @@ async function bridgeGateway(docker: Docker) {
 async function removeContainers(docker: Docker) {
   const containers = await docker.listContainers({ all: true })
   const remove = ({ Id }: { Id: string }) => docker.getContainer(Id).remove({ force: true, v: true })
-  // What is being removed already, or fails, goes with the engine.
+  // Some may be going by themselves already.
   await Promise.allSettled(containers.map(remove))
 }
 
@@ -187,10 +188,13 @@ async function killCgroup(name: string) {
 
 /** Ends what watched over those containers; each names its containerd on its command line. */
 async function killShims(containerdSocket: string) {
+  const lineOf = (pid: string) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
   for (const pid of await readdir('/proc')) {
     if (!/^\d+$/.test(pid)) continue
-    const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
-    if (line.includes('containerd-shim') && line.split('\0').includes(containerdSocket)) kill(Number(pid))
+    const line = await lineOf(pid)
+    if (!line.includes('containerd-shim') || !line.split('\0').includes(containerdSocket)) continue
+    kill(Number(pid))
+    while ((await lineOf(pid)) === line) await delay(10)
   }
 }
 
