@@ -159,9 +159,9 @@ export async function writeSnapshot(
 export interface IncomingSnapshot {
   readonly m: SnapshotMessage
   readonly data: AsyncIterable<Uint8Array>
-  /** Tells the sender that it is stored. */
+  /** Tells the sender that it is stored; to be called after the last of the data was read. */
   accept(): void
-  /** Not wanted: the stream is destroyed, read or not, so that nothing is left half-read. */
+  /** Not wanted: destroys the stream, so that nothing is left half-read. */
   refuse(): void
 }
 
@@ -174,18 +174,23 @@ export async function readSnapshot(duplex: Duplex): Promise<IncomingSnapshot> {
     duplex.destroy()
     throw new RaftError('codec', 'no snapshot on a snapshot stream')
   }
+  let complete = false
   async function* data(): AsyncIterable<Uint8Array> {
     for (;;) {
       const next = await it.next()
       if (next.done) throw new RaftError('codec', 'the snapshot stream broke off')
-      if (next.value.length === 0) return
+      complete = next.value.length === 0
+      if (complete) return
       yield next.value
     }
   }
   return {
     m,
     data: data(),
-    accept: () => void duplex.end(frame(1, (w) => w.raw(ACCEPTED))),
+    accept() {
+      if (complete) duplex.end(frame(1, (w) => w.raw(ACCEPTED)))
+      else duplex.destroy()
+    },
     refuse: () => void duplex.destroy(),
   }
 }

@@ -1,0 +1,298 @@
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { Level } from 'level'
+import { LevelLogStore } from './leveldb-store.ts'
+import { batchKey } from './records.ts'
+import { EMPTY_CONF, type ConfState, type Entry, type SnapshotMeta } from './types.ts'
+import { crc32c } from './crc32c.ts'
+
+const me = { id: 7, clusterId: 'lab' }
+const conf = { ...EMPTY_CONF, voters: [7] }
+let root: string
+let dir: string
+let open: LevelLogStore[] = []
+
+beforeEach(async () => {
+  root = await mkdtemp(path.join(tmpdir(), 'raft-store-'))
+  dir = path.join(root, 'member')
+})
+afterEach(async () => {
+  for (const s of open) await s.close()
+  open = []
+  await rm(root, { recursive: true })
+})
+
+async function create(o: { conf?: ConfState } = {}): Promise<LevelLogStore> {
+  const s = await LevelLogStore.create(dir, { ...me, conf: o.conf ?? conf })
+  open.push(s)
+  return s
+}
+async function reopen(): Promise<LevelLogStore> {
+  for (const s of open) await s.close()
+  open = []
+  const s = await LevelLogStore.open(dir, me)
+  open.push(s)
+  return s
+}
+async function close(): Promise<void> {
+  for (const s of open) await s.close()
+  open = []
+}
+
+const entry = (index: number, term = 1, size = 20): Entry => ({ index, term, kind: 'normal', data: Buffer.alloc(size, index) })
+const range = (lo: number, hi: number, term = 1, size = 20) => Array.from({ length: hi - lo + 1 }, (_, i) => entry(lo + i, term, size))
+const all = (s: LevelLogStore) =>
+  s.entries(s.firstIndex(), s.lastIndex() + 1, Infinity).map(({ index, term, data }) => `${term}/${index}/${data.length}`)
+
+async function* chunks(...list: string[]): AsyncIterable<Uint8Array> {
+  for (const c of list) yield Buffer.from(c)
+}
+async function collect(data: AsyncIterable<Uint8Array>): Promise<string> {
+  let s = ''
+  for await (const c of data) s += Buffer.from(c).toString()
+  return s
+}
+const metaOf = (index: number, term: number, text: string): SnapshotMeta => ({
+  index,
+  term,
+  conf: { ...EMPTY_CONF, voters: [1, 7] },
+  bytes: text.length,
+  crc32c: crc32c(Buffer.from(text)),
+})
+
+/** Changes the database while no store has it open, as nothing but damage would. */
+async function tamper(f: (db: Level<string, Buffer>) => Promise<void>): Promise<void> {
+  await close()
+  const db = new Level<string, Buffer>(path.join(dir, 'log'), { compression: false, valueEncoding: 'buffer' })
+  await db.open()
+  await f(db)
+  await db.close()
+}
+async function flip(name: string, at: (size: number) => number): Promise<void> {
+  const file = path.join(dir, 'log', name)
+  const data = await readFile(file)
+  const i = at(data.length)
+  data[i] = (data[i] as number) ^ 0x10
+  await writeFile(file, data)
+}
+const find = async (suffix: RegExp) => (await readdir(path.join(dir, 'log'))).filter((f) => suffix.test(f))
+const refused = { code: 'corrupt', message: expect.stringContaining('new id') as string }
+
+describe('what was written is found again', () => {
+  test('a founder and a joiner', async () => {
+    const s = await create()
+    expect(s.initial()).toEqual({ hard: { term: 1, vote: 0, commit: 1 }, conf, index: 1 })
+    expect([s.firstIndex(), s.lastIndex(), s.term(1)]).toEqual([2, 1, 1])
+    await close()
+    await rm(dir, { recursive: true })
+    const j = await create({ conf: EMPTY_CONF })
+    expect(j.initial()).toEqual({ hard: { term: 0, vote: 0, commit: 0 }, conf: EMPTY_CONF, index: 0 })
+    expect([j.firstIndex(), j.lastIndex(), j.term(0)]).toEqual([1, 0, 0])
+  })
+
+  test('entries, hard state, truncation in the middle of a batch', async () => {
+    const s = await create()
+    await s.append(range(2, 5), { term: 1, vote: 7, commit: 1 }, true)
+    await s.append(range(6, 9), undefined, true)
+    await s.append(range(4, 4, 3), { term: 3, vote: 2, commit: 3 }, true)
+    const expected = ['1/2/20', '1/3/20', '3/4/20']
+    expect(all(s)).toEqual(expected)
+    const again = await reopen()
+    expect(all(again)).toEqual(expected)
+    expect(again.initial().hard).toEqual({ term: 3, vote: 2, commit: 3 })
+    await again.append(range(5, 6, 3), undefined, true)
+    expect(all(await reopen())).toEqual([...expected, '3/5/20', '3/6/20'])
+  })
+
+  test('snapshot, compaction, and the trailing entries', async () => {
+    const s = await create()
+    for (let i = 2; i < 40; i += 4) await s.append(range(i, i + 3), { term: 1, vote: 7, commit: i }, true)
+    await s.createSnapshot({ index: 30, term: 1, conf }, chunks('sta', 'te'))
+    await s.compact(23)
+    await s.append(range(42, 43, 2), { term: 2, vote: 7, commit: 40 }, true)
+    const again = await reopen()
+    expect([again.firstIndex(), again.lastIndex(), again.term(23)]).toEqual([24, 43, 1])
+    expect(await collect(again.openSnapshot())).toBe('state')
+    expect(again.initial().index).toBe(30)
+    await again.compact(30)
+    await again.append(range(40, 40, 5), undefined, true) // truncates after a compaction
+    expect(all(await reopen())).toEqual([...range(31, 39).map((e) => `1/${e.index}/20`), '5/40/20'])
+  })
+
+  test('a received snapshot replaces the log when it is installed, and not before', async () => {
+    const s = await create()
+    await s.append(range(2, 9), { term: 1, vote: 7, commit: 5 }, true)
+    const meta = metaOf(50, 4, 'imported')
+    await s.receiveSnapshot(meta, chunks('imp', 'orted'))
+    expect(s.lastIndex()).toBe(9)
+    await close()
+    const again = await LevelLogStore.open(dir, me)
+    open.push(again)
+    expect(again.lastIndex()).toBe(9)
+    expect(await readdir(path.join(dir, 'snapshots'))).toEqual([])
+    await again.receiveSnapshot(meta, chunks('imported'))
+    await again.installSnapshot(meta, { term: 4, vote: 0, commit: 50 })
+    await again.append(range(51, 52, 4), undefined, true)
+    const last = await reopen()
+    expect([last.firstIndex(), last.lastIndex(), last.term(50)]).toEqual([51, 52, 4])
+    expect(last.snapshot()).toEqual(meta)
+    expect(await collect(last.openSnapshot())).toBe('imported')
+  })
+
+  test('a snapshot that arrives damaged is refused and leaves nothing', async () => {
+    const s = await create()
+    const meta = metaOf(50, 4, 'imported')
+    await expect(s.receiveSnapshot(meta, chunks('imparted'))).rejects.toMatchObject({ code: 'corrupt' })
+    await expect(s.receiveSnapshot(meta, chunks('import'))).rejects.toMatchObject({ code: 'corrupt' })
+    expect(await readdir(path.join(dir, 'snapshots'))).toEqual([])
+  })
+
+  test('many batches over several opens', async () => {
+    let s = await create()
+    let next = 2
+    for (let round = 0; round < 4; round++) {
+      for (let i = 0; i < 50; i++, next++) await s.append([entry(next, 1 + round, 300)], undefined, true)
+      s = await reopen()
+      expect(s.lastIndex()).toBe(next - 1)
+    }
+    expect(all(s).length).toBe(200)
+  })
+})
+
+describe('what is not as it was is refused', () => {
+  test('nothing there, somebody else’s, or already there', async () => {
+    await expect(LevelLogStore.open(dir, me)).rejects.toMatchObject({ code: 'missing' })
+    await create()
+    await close()
+    await expect(LevelLogStore.open(dir, { ...me, id: 8 })).rejects.toMatchObject({ code: 'foreign' })
+    await expect(LevelLogStore.open(dir, { ...me, clusterId: 'other' })).rejects.toMatchObject({ code: 'foreign' })
+    await expect(LevelLogStore.create(dir, { ...me, conf })).rejects.toMatchObject({ code: 'exists' })
+    await rm(path.join(dir, 'identity.json'))
+    await expect(LevelLogStore.open(dir, me)).rejects.toMatchObject({ code: 'corrupt' })
+  })
+
+  test('in use by another', async () => {
+    await create()
+    await expect(LevelLogStore.open(dir, me)).rejects.toMatchObject({ code: 'locked' })
+  })
+
+  test('a lost CURRENT does not become a new database', async () => {
+    const s = await create()
+    await s.append(range(2, 20), undefined, true)
+    await close()
+    await rm(path.join(dir, 'log', 'CURRENT'))
+    await expect(reopen()).rejects.toMatchObject(refused)
+    expect((await find(/\.(log|ldb)$/)).length).toBeGreaterThan(0) // and nothing was deleted
+  })
+
+  test('one flipped bit anywhere in the write-ahead log, except in its last record', async () => {
+    const s = await create()
+    for (let i = 2; i < 60; i++) await s.append([entry(i, 1, 1000)], { term: 1, vote: 7, commit: i - 1 }, true)
+    await close()
+    const [log] = await find(/\.log$/)
+    const pristine = await readFile(path.join(dir, 'log', log as string))
+    expect(pristine.length).toBeGreaterThan(33_000)
+    for (let at = 3; at < pristine.length - 1200; at += 997) {
+      await writeFile(path.join(dir, 'log', log as string), pristine)
+      await flip(log as string, () => at)
+      await expect(reopen(), `bit at ${at}`).rejects.toMatchObject(refused)
+    }
+    await writeFile(path.join(dir, 'log', log as string), pristine)
+    expect((await reopen()).lastIndex()).toBe(59)
+  })
+
+  test('a last record that was cut off is what a power cut leaves: the log ends before it', async () => {
+    const s = await create()
+    for (let i = 2; i < 10; i++) await s.append([entry(i)], undefined, true)
+    await close()
+    const [log] = await find(/\.log$/)
+    const file = path.join(dir, 'log', log as string)
+    const data = await readFile(file)
+    await writeFile(file, data.subarray(0, data.length - 10))
+    expect((await reopen()).lastIndex()).toBe(8)
+  })
+
+  test('a flipped bit in a table', async () => {
+    const s = await create()
+    await s.append(range(2, 200, 1, 500), { term: 1, vote: 7, commit: 100 }, true)
+    await reopen() // recovery moves the log into a table
+    await close()
+    const tables = await find(/\.ldb$/)
+    const sizes = await Promise.all(tables.map(async (t) => (await readFile(path.join(dir, 'log', t))).length))
+    const largest = Math.max(...sizes)
+    expect(largest).toBeGreaterThan(100_000)
+    await flip(tables[sizes.indexOf(largest)] as string, (size) => size >> 1)
+    await expect(reopen()).rejects.toMatchObject(refused)
+  })
+
+  test('a flipped bit in the manifest, a CURRENT that names nothing', async () => {
+    await create()
+    await reopen()
+    await close()
+    const [manifest] = await find(/^MANIFEST/)
+    await flip(manifest as string, () => 9)
+    await expect(reopen()).rejects.toMatchObject(refused)
+    await writeFile(path.join(dir, 'log', 'CURRENT'), 'MANIFEST-999999\n')
+    await expect(reopen()).rejects.toMatchObject(refused)
+  })
+
+  test('a batch that is missing, at the beginning, in the middle, at the end', async () => {
+    const s = await create()
+    for (let i = 2; i < 14; i += 3) await s.append(range(i, i + 2), undefined, true)
+    for (const first of [2, 8, 11]) {
+      let lost: Buffer | undefined
+      await tamper(async (db) => {
+        lost = await db.get(batchKey(first))
+        await db.del(batchKey(first))
+      })
+      await expect(reopen(), `batch ${first}`).rejects.toMatchObject(refused)
+      await tamper((db) => db.put(batchKey(first), lost as Buffer))
+    }
+    expect((await reopen()).lastIndex()).toBe(13)
+  })
+
+  test('a wrong value with an intact database: batch, hard state, base, snapshot record', async () => {
+    const s = await create()
+    await s.append(range(2, 5), undefined, true)
+    for (const key of [batchKey(2), 'hard', 'base', 'snapshot']) {
+      let good: Buffer | undefined
+      await tamper(async (db) => {
+        good = await db.get(key)
+        const bad = Buffer.from(good as Buffer)
+        bad[bad.length - 1] = (bad[bad.length - 1] as number) ^ 1
+        await db.put(key, bad)
+      })
+      await expect(reopen(), key).rejects.toMatchObject(refused)
+      await tamper((db) => db.put(key, good as Buffer))
+    }
+    await tamper((db) => db.del('hard'))
+    await expect(reopen()).rejects.toMatchObject(refused)
+  })
+
+  test('a snapshot file that is lost, or read damaged', async () => {
+    const s = await create()
+    await s.append(range(2, 5), { term: 1, vote: 7, commit: 5 }, true)
+    await s.createSnapshot({ index: 5, term: 1, conf }, chunks('state'))
+    const file = path.join(dir, 'snapshots', '5-1.snap')
+    await writeFile(file, 'stale')
+    await expect(collect(s.openSnapshot())).rejects.toMatchObject({ code: 'corrupt' })
+    await rm(file)
+    await expect(reopen()).rejects.toMatchObject(refused)
+  })
+})
+
+test('after one failed write nothing is acknowledged any more', async () => {
+  const s = await create()
+  await s.append(range(2, 3), undefined, true)
+  const failing = async function* (): AsyncIterable<Uint8Array> {
+    yield Buffer.from('x')
+    throw new Error('no space left')
+  }
+  await expect(s.createSnapshot({ index: 3, term: 1, conf }, failing())).rejects.toMatchObject({ code: 'io' })
+  await expect(s.append(range(4, 4), undefined, true)).rejects.toMatchObject({ code: 'io' })
+  const again = await reopen()
+  expect(again.lastIndex()).toBe(3)
+  expect(await readdir(path.join(dir, 'snapshots'))).toEqual([])
+})
