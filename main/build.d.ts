@@ -1,0 +1,1 @@
+export declare function buildDesktop(outDir?: string): Promise<void>
