@@ -1,0 +1,179 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { createHash } from 'node:crypto'
+import { eventually, Lab } from './lab.ts'
+
+let lab: Lab | undefined
+afterEach(async () => {
+  await lab?.stop()
+  lab = undefined
+})
+
+/** Counts aloud, one number each tenth of a second, and leaves a file. */
+const counting = (to: number, name = 'counting') => ({
+  name,
+  command: `i=1; while [ $i -le ${to} ]; do echo $i; i=$((i+1)); sleep 0.1; done; echo done > $SUBMARINE_OUTPUT/end.txt`,
+  resources: 'cpu=1, memory=64Mi',
+})
+const numbers = (to: number) => Array.from({ length: to }, (_, at) => String(at + 1))
+
+async function eventCodes(of: Lab, id: string): Promise<string[]> {
+  return (await of.client().call('experiments.events', { params: { experiment: id } })).items.map(
+    ({ code }) => code,
+  )
+}
+
+describe('kill -9', () => {
+  it('of the leader while an experiment runs elsewhere: it finishes and is counted once', async () => {
+    const here = (lab = await Lab.start())
+    // First fit takes host-1; the leader must be another, or the experiment moves with it.
+    const { id } = await here.submit(counting(60))
+    const running = await here.until(id, ({ state }) => state === 'Running')
+    const node = running.tasks[0]?.node ?? null
+    let leader = await here.leader()
+    if (here.agentOf(node) === leader) {
+      await leader.kill()
+      await leader.start()
+      leader = await here.leader()
+    }
+    await leader.kill()
+    const done = await here.ended(id)
+    expect(done.state).toBe('Succeeded')
+    expect(await here.logOf(id)).toEqual(numbers(60))
+    const codes = await eventCodes(here, id)
+    expect(codes.filter((code) => code === 'experiment.succeeded')).toHaveLength(1)
+    expect(codes.filter((code) => code === 'task.placed')).toHaveLength(1)
+  })
+
+  it('of the agent that runs it: the same process goes on, the log has no gap, the end is told once', async () => {
+    const here = (lab = await Lab.start())
+    const { id } = await here.submit(counting(50))
+    const running = await here.until(id, ({ state }) => state === 'Running')
+    const agent = here.agentOf(running.tasks[0]?.node ?? null)
+    await eventually('some lines', async () => (await here.logOf(id)).length > 3)
+    await agent.kill()
+    await agent.start()
+    const done = await here.ended(id)
+    expect(done).toMatchObject({ state: 'Succeeded', tasks: [{ attempt: 1, exit_code: 0 }] })
+    expect(await here.logOf(id)).toEqual(numbers(50))
+    expect((await eventCodes(here, id)).filter((code) => code === 'task.succeeded')).toHaveLength(1)
+  })
+
+  it('of all three: everything acknowledged is there afterwards', async () => {
+    const here = (lab = await Lab.start())
+    const first = await here.ended((await here.submit(counting(5, 'first'))).id)
+    const points = numbers(20).map((step) => ({ key: 'loss', value: 1 / Number(step), step: Number(step) }))
+    const running = await here.submit(counting(100, 'running'))
+    await here.until(running.id, ({ state }) => state === 'Running')
+    const logged = await here
+      .client()
+      .call('experiments.log_metrics', { params: { experiment: running.id }, body: { points } })
+    expect(logged).toEqual({ accepted: 20, copies: 2 })
+    const upload = Buffer.from('some code '.repeat(100_000))
+    const response = await here.client().raw('blobs.create', {}, upload)
+    expect(await response.json()).toMatchObject({
+      sha256: createHash('sha256').update(upload).digest('hex'),
+      copies: 2,
+    })
+    const events = await eventCodes(here, first.id)
+
+    await Promise.all(here.agents.map((agent) => agent.kill()))
+    await Promise.all(here.agents.map((agent) => agent.start()))
+
+    await here.ready()
+    expect(await here.get(first.id)).toEqual(first)
+    expect(await eventCodes(here, first.id)).toEqual(events)
+    expect(await here.logOf(first.id)).toEqual(numbers(5))
+    const params = { experiment: first.id, task: `${first.id}-worker-0`, path: 'end.txt' }
+    expect(await (await here.client().raw('experiments.artifact', { params })).text()).toBe('done\n')
+    const { series } = await here.client().call('experiments.metrics', { params: { experiment: running.id } })
+    expect(series[0]?.points).toHaveLength(20)
+    const done = await here.ended(running.id)
+    expect(done).toMatchObject({ state: 'Succeeded', tasks: [{ attempt: 1 }] })
+    expect(await here.logOf(running.id)).toEqual(numbers(100))
+  })
+
+  it('of the leader under a POST that is retried with its key: one experiment', async () => {
+    const here = (lab = await Lab.start())
+    for (const round of [1, 2, 3]) {
+      const leader = await here.leader()
+      const submit = () => here.submit(counting(1, `once-${round}`), { 'idempotency-key': `round-${round}` })
+      // Sent at the leader's death and, whatever became of it, once more.
+      const [first] = await Promise.allSettled([submit(), leader.kill()])
+      const second = await submit()
+      if (first.status === 'fulfilled') expect(first.value.id).toBe(second.id)
+      await leader.start()
+      const { items } = await here.client().call('experiments.list', { query: { name: `once-${round}` } })
+      expect(items.map(({ id }) => id)).toEqual([second.id])
+    }
+  })
+})
+
+describe('a minority', () => {
+  it('refuses writes, reads only its own copy and says so, and goes on when the others are back', async () => {
+    const here = (lab = await Lab.start())
+    const { id } = await here.submit(counting(1))
+    await here.ended(id)
+    const [one, two, three] = here.agents
+    if (!one || !two || !three) throw new Error('expected three agents')
+    await Promise.all([two.kill(), three.kill()])
+    const alone = here.client(one)
+    await expect(alone.call('experiments.create', { body: counting(1, 'lost') })).rejects.toMatchObject({
+      status: 503,
+    })
+    await expect(alone.call('experiments.get', { params: { experiment: id } })).rejects.toMatchObject({
+      code: 'no_leader',
+    })
+    const stale = await fetch(`${one.url}/api/v2/experiments/${id}?consistency=local`, {
+      headers: { authorization: `Bearer ${here.token}` },
+    })
+    expect(stale.status).toBe(200)
+    expect(stale.headers.get('submarine-consistency')).toBe('local')
+    await two.start()
+    await eventually('writes are taken again', async () => {
+      try {
+        return await alone.call('experiments.create', {
+          body: counting(1, 'back'),
+          headers: { 'idempotency-key': 'back' },
+        })
+      } catch {
+        return false
+      }
+    })
+  })
+})
+
+describe('new addresses', () => {
+  it('of one host are found again by its own reconnect', async () => {
+    const here = (lab = await Lab.start())
+    const [, two] = here.agents
+    await two?.kill()
+    await here.newPorts()
+    // Only host-2 moves: the others go on where they are, so their new ports are not used yet.
+    const running = here.agents.filter((agent) => agent !== two)
+    for (const agent of running) await agent.kill()
+    for (const agent of running) await agent.start()
+    await two?.start()
+    await here.ready()
+  })
+
+  it('of all hosts at once are repaired by set-peer on one of them', async () => {
+    const here = (lab = await Lab.start())
+    const { id } = await here.submit(counting(1))
+    await here.ended(id)
+    for (const agent of here.agents) await agent.kill('SIGTERM')
+    await here.newPorts()
+    const [one, two, three] = here.agents
+    if (!one || !two || !three) throw new Error('expected three agents')
+    const { execFileSync } = await import('node:child_process')
+    const peers = [two, three].map((agent, at) => `node-${at + 2}=127.0.0.1:${agent.tls}`)
+    execFileSync(process.execPath, ['cli/index.ts', 'agent', 'set-peer', '--data', one.data, ...peers])
+    await Promise.all(here.agents.map((agent) => agent.start()))
+    const nodes = await here.ready()
+    expect((await here.get(id)).state).toBe('Succeeded')
+    await eventually('the state has the new addresses', async () => {
+      const { items } = await here.client().call('nodes.list', {})
+      return items.every((node) => node.address === `127.0.0.1:${here.agentOf(node.id).tls}`)
+    })
+    expect(nodes).toHaveLength(3)
+  })
+})
