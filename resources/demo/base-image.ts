@@ -112,10 +112,14 @@ const etc: Record<string, string> = {
   '/etc/nsswitch.conf': 'passwd: files\ngroup: files\nhosts: files dns\n',
 }
 
-/** Writes the image as a file for `docker load`. */
-export async function buildBaseImage({ out }: { out: string }): Promise<BaseImage & { path: string }> {
+/** Writes the image as a file for `docker load`: with Python, unless the host has none or Node is asked for. */
+export async function buildBaseImage(options: {
+  out: string
+  language?: 'node'
+}): Promise<BaseImage & { path: string }> {
+  const { out } = options
   if (process.platform !== 'linux') throw new Error('A base image can be made on Linux only.')
-  const { entries, language } = await collect()
+  const { entries, language } = await collect(options.language)
   const layer = `${out}.layer`
   try {
     const digest = await writeLayer(entries, layer)
@@ -156,7 +160,7 @@ async function inspectBaseImage(docker: Docker) {
   }
 }
 
-async function collect() {
+async function collect(wanted: Language | undefined) {
   const image = new Collection()
   for (const folder of ['/bin', '/sbin', '/lib', '/lib64', '/usr/bin', '/usr/sbin', '/usr/lib'])
     await image.addFolder(folder)
@@ -172,7 +176,7 @@ async function collect() {
     const file = await findCommand(command)
     if (file) await image.add(file)
   }
-  const language = (await addPython(image)) ? 'python' : 'node'
+  const language = wanted !== 'node' && (await addPython(image)) ? 'python' : 'node'
   if (language === 'node') await addNode(image)
   await addLibraries(image)
   return { entries: image.entries, language } as const
