@@ -153,6 +153,11 @@ function parse(pem: string): X509Certificate | undefined {
   }
 }
 
+/** Throws ProblemError `invalid_request` when `signNode` would. */
+export async function checkRequest(request: string): Promise<void> {
+  await requestedKey(request)
+}
+
 async function requestedKey(pem: string): Promise<PublicKey> {
   let request: Pkcs10CertificateRequest
   try {

@@ -47,7 +47,15 @@ export interface NewFolder {
 const identityFile = 'identity.json'
 const clusterKeyFile = 'cluster.key'
 const lockFile = 'agent.lock'
-const ours = new Set<string>([identityFile, clusterKeyFile, lockFile, 'tls', 'peers.json', ...parts])
+const ours = new Set<string>([
+  identityFile,
+  clusterKeyFile,
+  lockFile,
+  'tls',
+  'peers.json',
+  'peers-learned.json',
+  ...parts,
+])
 const pathsOf = (data: string) =>
   Object.fromEntries(parts.map((part) => [part, join(data, part)])) as Record<Part, string>
 

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { ProblemError, Sha256 } from '../../../contract/index.ts'
+import { parseAddress } from './address.ts'
 
 /** What one host needs to join: where the cluster is, how to know it is the right one, and the one-use secret. */
 export interface JoinTicket {
@@ -10,7 +11,7 @@ export interface JoinTicket {
   readonly secret: string
 }
 
-const Address = z.string().regex(/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$/, 'expected HOST:PORT')
+const Address = z.string().refine((address) => parseAddress(address) !== undefined, 'expected HOST:PORT')
 const Ticket = z.object({
   addresses: z.array(Address).min(1).max(64),
   ca_sha256: Sha256,

@@ -1,7 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
-import { isIP } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { setTimeout as pause } from 'node:timers/promises'
 import { connect, type TLSSocket } from 'node:tls'
@@ -12,6 +11,7 @@ import {
   type ProblemCode,
   ProblemError,
 } from '../../../contract/index.ts'
+import { tlsEndpoint } from './address.ts'
 import { fingerprint, memberOf } from './ca.ts'
 import { type JoinTicket, parseJoinToken } from './join-token.ts'
 
@@ -96,7 +96,7 @@ async function askOne(
  * can present it: the connection that carries the secret is a second one, fully verified against it.
  */
 async function pinnedCa(ticket: JoinTicket, address: string, signal: AbortSignal): Promise<string> {
-  const socket = connect({ ...endpoint(address), rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] })
+  const socket = connect({ ...tlsEndpoint(address), rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] })
   try {
     await once(socket, 'secureConnect', { signal })
     for (const cert of chainOf(socket)) if (fingerprint(cert) === ticket.ca_sha256) return cert
@@ -127,7 +127,7 @@ async function post(
   signal: AbortSignal,
 ): Promise<[status: number, answer: unknown]> {
   const socket = connect({
-    ...endpoint(address),
+    ...tlsEndpoint(address),
     ca,
     ALPNProtocols: ['http/1.1'],
     // Agents are known by what their certificate says of the cluster, whatever address they have today.
@@ -182,13 +182,6 @@ function checkReply(reply: JoinReply, ca: string): void {
     named?.cluster === reply.cluster.id &&
     named.member === reply.member
   if (!right) throw new ProblemError('internal', 'the certificate in the join reply is not what it should be')
-}
-
-/** Where to connect; the host name goes along for people's proxies, an IP may not (RFC 6066 §3). */
-function endpoint(address: string): { host: string; port: number; servername: string } {
-  const colon = address.lastIndexOf(':')
-  const host = address.slice(0, colon).replace(/^\[|\]$/g, '')
-  return { host, port: Number(address.slice(colon + 1)), servername: isIP(host) ? '' : host }
 }
 
 function asProblem(error: unknown): ProblemError {

@@ -1,0 +1,193 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { z } from 'zod'
+import { Liveness, ProblemError, Usage } from '../../../contract/index.ts'
+import type { NodeLiveness, Peers } from '../cluster.ts'
+import { readWhole } from './exchange.ts'
+import { judgement, Ledger } from './judge.ts'
+import type { Log } from './tls.ts'
+
+export interface HeartbeatOptions {
+  readonly peers: Pick<Peers, 'request' | 'serve'> & {
+    setLiveness(table: ReadonlyMap<string, NodeLiveness>): void
+  }
+  /** This node's id. */
+  readonly self: string
+  /** Node id of the leader as far as this agent knows. */
+  readonly leader: () => string | null
+  /** Ids of all nodes, this one included. */
+  readonly nodes: () => readonly string[]
+  readonly usage: () => Promise<Usage>
+  /** Milliseconds on a clock that never jumps. */
+  readonly clock: () => number
+  readonly log: Log
+  readonly intervalMs?: number
+}
+
+const Beat = z.object({ usage: Usage.nullable(), restarting: z.boolean().default(false) })
+const Row = z.object({
+  node: z.string(),
+  liveness: Liveness,
+  silent_ms: z.int().nullable(),
+  usage: Usage.nullable(),
+})
+const Table = z.object({ nodes: z.array(Row) })
+const maxBytes = 4 << 20
+
+/**
+ * Every second each node tells the leader that it lives and how loaded it is, and hears how the leader judges all
+ * nodes. Nothing of it enters the log, and nobody's wall clock counts.
+ */
+export class Heartbeat {
+  readonly #options: HeartbeatOptions
+  readonly #intervalMs: number
+  /** Defined while this node leads. */
+  #ledger: Ledger | undefined
+  /** Kept by every node, for whoever leads next. */
+  readonly #restarting = new Map<string, number>()
+  #table: ReadonlyMap<string, NodeLiveness> = new Map()
+  #tableAt: number
+  #lastBeat: number
+  #usage: Usage | null = null
+  #measuring = false
+  #calling = false
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: HeartbeatOptions) {
+    this.#options = options
+    this.#intervalMs = options.intervalMs ?? 1_000
+    this.#tableAt = this.#lastBeat = options.clock()
+    options.peers.serve('/heartbeat', (from, request, response) => this.#answer(from, request, response))
+  }
+
+  start(): void {
+    let beating = false
+    this.#timer ??= setInterval(() => {
+      if (beating) return
+      beating = true
+      void this.beat().finally(() => (beating = false))
+    }, this.#intervalMs)
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
+  /** One heartbeat; never throws. */
+  async beat(): Promise<void> {
+    this.#measure()
+    this.#lead()
+    const leader = this.#options.leader()
+    if (this.#ledger) return this.#publishOwn(this.#ledger)
+    if (leader === null || leader === this.#options.self || !(await this.#report(leader))) {
+      this.#doubt(leader === null)
+      this.#callAround()
+    }
+  }
+
+  /** A planned restart: every node is told, since any of them may lead while this one is away. */
+  async announceRestart(): Promise<void> {
+    // A heartbeat after it would take it back.
+    this.stop()
+    const others = this.#options.nodes().filter((node) => node !== this.#options.self)
+    await Promise.allSettled(others.map((node) => this.#tell(node, true)))
+  }
+
+  /** Take up or lay down the ledger as leadership comes and goes, and notice that this process stood still. */
+  #lead(): void {
+    const { leader, self, clock } = this.#options
+    const now = clock()
+    const slept = now - this.#lastBeat - this.#intervalMs
+    this.#lastBeat = now
+    if (leader() !== self) this.#ledger = undefined
+    else if (!this.#ledger) this.#ledger = new Ledger(this.#table)
+    else if (slept > this.#intervalMs) this.#ledger.slept(slept)
+  }
+
+  #publishOwn(ledger: Ledger): void {
+    const { self, nodes, clock } = this.#options
+    const now = clock()
+    ledger.heard(self, now, this.#usage)
+    this.#publish(ledger.table(nodes(), now, this.#restarting))
+  }
+
+  async #report(leader: string): Promise<boolean> {
+    try {
+      const body = await this.#tell(leader, false)
+      const { nodes } = Table.parse(JSON.parse(body))
+      // Whoever answered may have been deposed meanwhile; the next beat goes to its successor.
+      this.#publish(new Map(nodes.map(({ node, ...judged }) => [node, judged])))
+      return true
+    } catch (error) {
+      this.#options.log.debug({ leader, error: String(error) }, 'no answer to the heartbeat')
+      return false
+    }
+  }
+
+  async #tell(node: string, restarting: boolean): Promise<string> {
+    const { body } = await this.#options.peers.request(node, {
+      method: 'POST',
+      path: '/heartbeat',
+      body: JSON.stringify({ usage: this.#usage, restarting } satisfies z.input<typeof Beat>),
+      timeoutMs: 2 * this.#intervalMs,
+      signal: AbortSignal.timeout(4 * this.#intervalMs),
+    })
+    return readWhole(body, maxBytes)
+  }
+
+  async #answer(from: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const parsed = Beat.safeParse(JSON.parse(await readWhole(request, maxBytes)))
+    if (!parsed.success) throw new ProblemError('invalid_request', z.prettifyError(parsed.error))
+    const { usage, restarting } = parsed.data
+    const now = this.#options.clock()
+    if (restarting) this.#restarting.set(from, now + judgement.restartGraceMs)
+    else this.#restarting.delete(from)
+    if (this.#options.leader() !== this.#options.self) throw new ProblemError('no_leader')
+    this.#ledger ??= new Ledger(this.#table)
+    this.#ledger.heard(from, now, usage)
+    const table = this.#ledger.table(this.#options.nodes(), now, this.#restarting)
+    response.setHeader('content-type', 'application/json')
+    response.end(JSON.stringify({ nodes: [...table].map(([node, judged]) => ({ node, ...judged })) }))
+  }
+
+  #publish(table: ReadonlyMap<string, NodeLiveness>): void {
+    this.#tableAt = this.#options.clock()
+    this.#table = table
+    this.#options.peers.setLiveness(table)
+  }
+
+  /** Nobody judges: the last figures stay, but say nothing of now. */
+  #doubt(atOnce: boolean): void {
+    if (!atOnce && this.#options.clock() - this.#tableAt < judgement.suspectMs) return
+    const unknown = [...this.#table].map(
+      ([node, { usage }]) => [node, { liveness: 'unknown', silent_ms: null, usage }] as const,
+    )
+    this.#table = new Map(unknown)
+    this.#options.peers.setLiveness(this.#table)
+  }
+
+  /**
+   * Without a leader's answer, this host may have moved and nobody finds it any more: every request carries its
+   * address, so asking the others lets them find it again.
+   */
+  #callAround(): void {
+    if (this.#calling) return
+    this.#calling = true
+    const { nodes, self, leader } = this.#options
+    const others = nodes().filter((node) => node !== self && node !== leader())
+    void Promise.allSettled(others.map((node) => this.#tell(node, false))).then(() => (this.#calling = false))
+  }
+
+  /** Measuring may be slow or fail; the heartbeat goes on with the last figures. */
+  #measure(): void {
+    if (this.#measuring) return
+    this.#measuring = true
+    this.#options
+      .usage()
+      .then(
+        (usage) => (this.#usage = usage),
+        (error: unknown) => this.#options.log.warn({ error: String(error) }, 'usage could not be measured'),
+      )
+      .finally(() => (this.#measuring = false))
+  }
+}

@@ -1,0 +1,125 @@
+import { once } from 'node:events'
+import type { Server } from 'node:http'
+import type { Http2Server } from 'node:http2'
+import type { AddressInfo, Socket } from 'node:net'
+import { createServer, type Server as TlsServer, type TLSSocket } from 'node:tls'
+import type { Credentials } from '../identity/ca.ts'
+import { alpn, type Log, proofOf, type WireProtocol } from './tls.ts'
+
+/** Takes a socket whose other side is proven to be that member of this cluster. */
+export type Accept = (socket: TLSSocket, member: number) => void
+
+export interface ListenerOptions {
+  readonly credentials: Credentials
+  readonly cluster: string
+  /** Made with `http.createServer` and `http2.createServer`; neither listens itself. */
+  readonly http1: Server
+  readonly http2: Http2Server
+  readonly wire: Readonly<Record<WireProtocol, Accept>>
+  /** Is it (still) a member? A certificate outlives its owner's removal. */
+  readonly admits?: (member: number) => boolean
+  readonly log: Log
+  readonly handshakeTimeoutMs?: number
+  readonly maxSocketsPerMember?: number
+}
+
+/**
+ * The agent's one port: people's HTTP/1.1 and HTTP/2 and the agents' own protocols, told apart by ALPN. People show
+ * no certificate; on the wire protocols, a socket that cannot prove its member is dropped before a byte of it is read.
+ */
+export class Listener {
+  readonly #options: ListenerOptions
+  readonly #server: TlsServer
+  readonly #sockets = new Set<Socket>()
+  readonly #members = new Map<number, number>()
+  readonly #refusals = new Map<string, string>()
+
+  constructor(options: ListenerOptions) {
+    this.#options = options
+    this.#server = createServer(
+      {
+        ...secureContext(options.credentials),
+        requestCert: true,
+        rejectUnauthorized: false,
+        ALPNProtocols: [...Object.values(alpn), 'h2', 'http/1.1'],
+        handshakeTimeout: options.handshakeTimeoutMs ?? 10_000,
+        noDelay: true,
+        keepAlive: true,
+        keepAliveInitialDelay: 5_000,
+      },
+      (socket) => this.#dispatch(socket),
+    )
+    this.#server.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket)
+      socket.once('close', () => this.#sockets.delete(socket))
+    })
+    this.#server.on('tlsClientError', (error, socket) => {
+      options.log.debug({ error: error.message, remote: socket.remoteAddress }, 'TLS handshake failed')
+    })
+  }
+
+  /** Resolves to the port. */
+  async listen(host: string, port: number): Promise<number> {
+    this.#server.listen(port, host)
+    await once(this.#server, 'listening')
+    // Node enforces its limits for slow headers from this event on; the HTTP server itself never listens.
+    this.#options.http1.emit('listening')
+    this.#server.on('error', (error: Error) =>
+      this.#options.log.error({ error: error.message }, 'listener failed'),
+    )
+    return (this.#server.address() as AddressInfo).port
+  }
+
+  /** New connections get the renewed certificate; those that stand are kept. */
+  reload(credentials: Credentials): void {
+    this.#server.setSecureContext(secureContext(credentials))
+  }
+
+  /** Stops listening and drops every connection. The HTTP servers stay the caller's. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    for (const socket of this.#sockets) socket.destroy()
+    await closed
+  }
+
+  #dispatch(socket: TLSSocket): void {
+    // Until somebody takes the socket over; a reset is no reason to end the agent.
+    socket.on('error', () => undefined)
+    const { http1, http2 } = this.#options
+    if (isWire(socket.alpnProtocol)) this.#admit(socket, socket.alpnProtocol)
+    else if (socket.alpnProtocol === 'h2') http2.emit('connection', socket)
+    else http1.emit('connection', socket)
+  }
+
+  #admit(socket: TLSSocket, protocol: WireProtocol): void {
+    const { cluster, admits, wire } = this.#options
+    const proof = proofOf(socket, cluster)
+    if ('refused' in proof) return this.#refuse(socket, protocol, proof.refused)
+    const { member } = proof
+    if (admits && !admits(member))
+      return this.#refuse(socket, protocol, `member ${member} is not in the cluster`)
+    const open = this.#members.get(member) ?? 0
+    if (open >= (this.#options.maxSocketsPerMember ?? 512))
+      return this.#refuse(socket, protocol, `member ${member} has ${open} connections open`)
+    this.#members.set(member, open + 1)
+    socket.once('close', () => this.#members.set(member, (this.#members.get(member) ?? 1) - 1))
+    wire[protocol](socket, member)
+  }
+
+  #refuse(socket: TLSSocket, protocol: WireProtocol, reason: string): void {
+    const remote = socket.remoteAddress ?? 'unknown'
+    socket.destroy()
+    // It will try again and again: said once, until the reason changes.
+    if (this.#refusals.get(remote) === reason) return
+    if (this.#refusals.size > 1000) this.#refusals.clear()
+    this.#refusals.set(remote, reason)
+    this.#options.log.warn({ remote, protocol, reason }, 'refused a connection from another agent')
+  }
+}
+
+/** The chain that is shown holds the CA too: a host that joins knows the cluster by the CA's hash alone. */
+const secureContext = ({ ca, cert, key }: Credentials) =>
+  ({ ca, cert: `${cert.trimEnd()}\n${ca}`, key, minVersion: 'TLSv1.3' }) as const
+
+const protocols: ReadonlySet<unknown> = new Set(Object.values(alpn))
+const isWire = (name: unknown): name is WireProtocol => protocols.has(name)
