@@ -1,0 +1,84 @@
+import { addressesOf, defaultName } from './address.ts'
+import { foundCluster } from './cluster/entry/found.ts'
+import { joinCluster } from './cluster/entry/join.ts'
+import { fingerprint } from './cluster/identity/ca.ts'
+import { openFolder } from './cluster/identity/data-folder.ts'
+import { setPeer } from './cluster/wire/address-book.ts'
+import { ProblemError } from '../contract/index.ts'
+import { compose, type RunningAgent } from './compose.ts'
+import { createLog } from './http/log.ts'
+import type { AgentOptions } from './options.ts'
+
+export type { AgentOptions } from './options.ts'
+
+/** Found or join where that is asked for, then run. Throws ProblemError that says what is wrong and what would be right. */
+export async function startAgent(given: AgentOptions): Promise<{ stop(): Promise<void> }> {
+  const options = fromEnvironment(given)
+  const log = createLog(options.logLevel)
+  const { advertise } = addressesOf(options)
+  const name = options.name ?? defaultName()
+  if (options.create)
+    await foundCluster({
+      data: options.data,
+      name,
+      address: advertise,
+      clusterName: options.create.clusterName,
+      password: options.create.adminPassword,
+    })
+  if (options.join) await joinCluster({ data: options.data, token: options.join, name, address: advertise })
+  const folder = await openFolder(options.data)
+  const agent = await compose(folder, options, log, (error) => {
+    // What is in memory may differ from what is on disk: only a fresh start is right again.
+    log.fatal({ err: error }, 'the agent cannot go on and ends; tasks keep running')
+    process.exitCode = 70
+    log.flush(() => process.exit(70))
+  })
+  log.info(
+    { name: folder.identity.name, node: folder.identity.node, address: agent.advertise },
+    'agent is up',
+  )
+  announce(agent, given)
+  return agent
+}
+
+/** What a person reads who started it by hand; where a password was chosen beforehand, none is shown. */
+function announce(agent: RunningAgent, given: AgentOptions): void {
+  const { identity, credentials } = agent.folder
+  process.stderr.write(
+    `\nNode ${identity.name} of cluster ${identity.cluster_name}\n` +
+      `  Console  ${agent.loopback ?? `https://${agent.advertise}`}\n` +
+      `  CA       ${fingerprint(credentials.ca)} (SHA-256)\n\n`,
+  )
+  void agent.founded.then((password) => {
+    if (password === undefined || fromEnvironment(given).create?.adminPassword !== undefined) return
+    process.stderr.write(
+      `The cluster is formed. Sign in as admin with this password, shown only now:\n\n  ${password}\n\n`,
+    )
+  })
+}
+
+/** Secrets come by the environment, so that they stand in no process list. */
+function fromEnvironment(options: AgentOptions): AgentOptions {
+  const adminPassword = process.env['SUBMARINE_ADMIN_PASSWORD']
+  const demoFile = options.demoFile ?? process.env['SUBMARINE_DEMO_FILE']
+  return {
+    ...options,
+    ...(options.create && adminPassword ? { create: { adminPassword, ...options.create } } : {}),
+    ...(demoFile ? { demoFile } : {}),
+  }
+}
+
+/** `submarine agent set-peer`: where this agent shall look for members whose addresses changed. */
+export async function setPeers(
+  data: string,
+  entries: readonly { node: string; address: string }[],
+): Promise<void> {
+  for (const { node, address } of entries) {
+    const member = Number(/^(?:node-)?(\d+)$/.exec(node)?.[1])
+    if (!member)
+      throw new ProblemError('invalid_request', `expected a node id such as node-2, not ${node}`, {
+        hint: 'See `submarine node list`.',
+      })
+    await setPeer(data, member, address)
+  }
+}
