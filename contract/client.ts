@@ -95,7 +95,8 @@ export function urlOf(route: Route, input: Pick<AnyInput, 'params' | 'query'>): 
   })
   const query = new URLSearchParams()
   for (const [key, value] of Object.entries(input.query ?? {}))
-    if (value !== undefined && value !== null) query.set(key, String(value))
+    if (value !== undefined && value !== null)
+      query.set(key, typeof value === 'string' ? value : JSON.stringify(value))
   return `/api/v2${path}${query.size ? `?${query.toString()}` : ''}`
 }
 

@@ -87,6 +87,7 @@ export const JoinReply = z
     peers: z.array(z.object({ member: z.int(), address: z.string() })),
   })
   .meta({ id: 'JoinReply' })
+export type JoinToken = z.infer<typeof JoinToken>
 export type JoinRequest = z.infer<typeof JoinRequest>
 export type JoinReply = z.infer<typeof JoinReply>
 
@@ -165,6 +166,11 @@ export type Usage = z.infer<typeof Usage>
 export const Liveness = z.enum(['ready', 'suspect', 'unreachable', 'unknown']).meta({ id: 'Liveness' })
 export type Liveness = z.infer<typeof Liveness>
 
+/** Sum of what tasks hold: zero on an idle node, unlike what a task may ask for. */
+const Allocated = z
+  .object({ cpu: z.number().min(0), memory: z.int().min(0), gpu: z.int().min(0), disk: z.int().min(0) })
+  .meta({ id: 'Allocated' })
+
 export const Node = z
   .object({
     id: z.string(),
@@ -177,7 +183,7 @@ export const Node = z
     joined_at: Time,
     inventory: Inventory.nullable().describe('null until the node first reported.'),
     allocatable: Resources.nullable(),
-    allocated: Resources,
+    allocated: Allocated,
     gpus_held: z.array(z.object({ uuid: z.string(), task: z.string() })),
     tasks: z.int().describe('Tasks holding resources here.'),
     usage: Usage.nullable(),

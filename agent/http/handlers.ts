@@ -1,0 +1,135 @@
+import { Readable } from 'node:stream'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { z } from 'zod'
+import type { Actor, LogLine, RouteId, Routes } from '../../contract/index.ts'
+import type { Services } from '../services/index.ts'
+import type { EventReply } from './events.ts'
+import type { FileReply } from './files.ts'
+import { ifMatch, lastEventId } from './headers.ts'
+import { type Credential, endedCookie, sessionCookie } from './session.ts'
+
+type ParamNames<P extends string> = P extends `${string}{${infer Name}}${infer Rest}`
+  ? (Name extends `${infer Bare}*` ? Bare : Name) | ParamNames<Rest>
+  : never
+type Out<T> = T extends z.ZodType ? z.output<T> : never
+
+/** What a handler gets: everything read and checked by the route table, and who asks. */
+export interface Call<K extends RouteId> {
+  readonly actor: Actor
+  readonly credential: Credential | undefined
+  readonly params: Readonly<Record<ParamNames<Routes[K]['path']>, string>>
+  readonly query: Routes[K] extends { query: infer Q } ? Out<Q> : unknown
+  /** A spec stays as it came: it is read by `parseSpec`, which knows the design's own spelling too. */
+  readonly body: K extends 'experiments.create'
+    ? unknown
+    : Routes[K] extends { body: infer B }
+      ? Out<B>
+      : unknown
+  readonly idempotencyKey: string | undefined
+  readonly encrypted: boolean
+  /** Aborts when the client leaves. */
+  readonly signal: AbortSignal
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+}
+
+type Answer<K extends RouteId> = Routes[K] extends { stream: 'events' }
+  ? EventReply
+  : Routes[K] extends { stream: 'bytes' }
+    ? FileReply
+    : Routes[K] extends { reply: infer R }
+      ? Out<R>
+      : void
+
+export type Handlers = { [K in RouteId]: (call: Call<K>) => Answer<K> | Promise<Answer<K>> }
+
+/** Every route of the table, each one call of a service. */
+export function createHandlers(services: Services): Handlers {
+  const { people, cluster, nodes, experiments, events, logs, metrics, artifacts, blobs, watch } = services
+  return {
+    'version.get': () => cluster.version(),
+    'openapi.get': () => cluster.openApi(),
+    'ca.get': () => pemFile(cluster.ca()),
+
+    'session.create': async ({ body, request, reply, encrypted }) => {
+      const session = await people.signIn(body, request.ip)
+      reply.header('set-cookie', sessionCookie(session.token, session.expires_at, encrypted))
+      return session
+    },
+    'session.delete': async ({ actor, credential, reply, encrypted }) => {
+      await people.signOut(actor, credential?.token ?? '')
+      reply.header('set-cookie', endedCookie(encrypted))
+    },
+    'me.get': ({ actor }) => people.me(actor),
+    'auth.can_i': ({ actor, body }) => people.mayI(actor, body.action),
+
+    'cluster.get': ({ actor, query }) => cluster.get(actor, query),
+    'joinTokens.create': ({ actor }) => cluster.createJoinToken(actor),
+    'cluster.join': ({ body }) => cluster.join(body),
+
+    'nodes.list': ({ actor, query }) => nodes.list(actor, query),
+    'nodes.get': ({ actor, params, query }) => nodes.get(actor, params.node, query),
+
+    'experiments.create': async ({ actor, body, query, idempotencyKey, reply }) => {
+      if (query.dry_run) reply.status(200)
+      return experiments.create(actor, body, { dryRun: query.dry_run, idempotencyKey })
+    },
+    'experiments.list': ({ actor, query }) => experiments.list(actor, query),
+    'experiments.get': ({ actor, params, query }) => experiments.get(actor, params.experiment, query),
+    'experiments.stop': ({ actor, params }) => experiments.stop(actor, params.experiment),
+    'experiments.delete': ({ actor, params, request }) =>
+      experiments.delete(actor, params.experiment, ifMatch(request)),
+    'experiments.events': ({ actor, params, query }) => events.ofExperiment(actor, params.experiment, query),
+    'events.list': ({ actor, query }) => events.list(actor, query),
+
+    'experiments.logs': async ({ actor, params, query, request, signal }) => ({
+      events: await logs.open(
+        actor,
+        params.experiment,
+        { ...query, lastEventId: lastEventId(request) },
+        signal,
+      ),
+      waitForFirst: !query.follow,
+      ...(wantsText(request) ? { asText: (data) => `${(data as LogLine).text}\n` } : {}),
+    }),
+    'experiments.metrics': ({ actor, params, query }) => metrics.read(actor, params.experiment, query),
+    'experiments.log_metrics': ({ actor, params, body }) => metrics.log(actor, params.experiment, body),
+    'experiments.artifacts': ({ actor, params, query }) => artifacts.list(actor, params.experiment, query),
+    'experiments.artifact': async ({ actor, params }) => {
+      const file = await artifacts.file(actor, params.experiment, params.task, params.path)
+      const { bytes, sha256, path } = file
+      const name = path.split('/').at(-1) ?? path
+      // What a task wrote must never run in the console's origin, whatever it calls itself.
+      return {
+        name,
+        bytes,
+        etag: sha256,
+        type: 'application/octet-stream',
+        attachment: true,
+        open: (range) => file.open(range),
+      }
+    },
+
+    'blobs.create': ({ actor, query, request }) =>
+      blobs.create(actor, request.raw, { ...query, bytes: Number(request.headers['content-length'] ?? 0) }),
+
+    watch: ({ actor, query, request, signal }) => {
+      const resume = Number(lastEventId(request))
+      const after = Number.isSafeInteger(resume) && resume >= 0 ? resume : query.resource_version
+      return { events: watch.open(actor, { kinds: query.kinds, after }, signal), waitForFirst: false }
+    },
+  }
+}
+
+function pemFile(pem: string): FileReply {
+  const bytes = Buffer.from(pem)
+  const open: FileReply['open'] = async (range) =>
+    Readable.from([range ? bytes.subarray(range.start, range.end + 1) : bytes])
+  const name = 'submarine-ca.pem'
+  return { name, type: 'application/x-pem-file', bytes: bytes.length, attachment: true, open }
+}
+
+function wantsText({ headers }: FastifyRequest): boolean {
+  const accept = headers.accept ?? ''
+  return accept.includes('text/plain') && !accept.includes('text/event-stream')
+}

@@ -1,0 +1,110 @@
+import { randomBytes } from 'node:crypto'
+import { openApi, ProblemError } from '../../contract/index.ts'
+import type { Actor, Cluster as ClusterView, JoinReply, JoinRequest, JoinToken, Version } from '../../contract/index.ts' // prettier-ignore
+import { fingerprint } from '../cluster/identity/ca.ts'
+import { encodeJoinToken } from '../cluster/identity/join-token.ts'
+import { sha256Of } from '../cluster/identity/seal.ts'
+import { type ClusterRow, theCluster } from '../cluster/state.ts'
+import { demand } from './access.ts'
+import { type Consistency, type ServiceDeps, settled } from './context.ts'
+import { livenessOf, roleOf } from './views.ts'
+import { warningsOf } from './warnings.ts'
+
+const joinTokenMs = 24 * 3600 * 1000
+
+export interface ClusterService {
+  version(): Version
+  openApi(): Record<string, unknown>
+  /** The CA's certificate, PEM. */
+  ca(): string
+  get(actor: Actor, query: { consistency: Consistency }): Promise<ClusterView>
+  createJoinToken(actor: Actor): Promise<JoinToken>
+  join(request: JoinRequest): Promise<JoinReply>
+  /** HOST:PORT of every node. */
+  addresses(): string[]
+  /** What this agent's own copy is as new as. */
+  appliedIndex(): number
+  /** May work be sent here: a leader is known, and the disk has room. */
+  ready(): { ready: boolean; leader: string | null; disk_low: boolean }
+}
+
+export function createClusterService(deps: ServiceDeps): ClusterService {
+  const { cluster, space, admit, now = Date.now } = deps
+  const document = openApi(deps.version)
+
+  function own(): ClusterRow {
+    const row = cluster.state().cluster.get(theCluster)
+    if (!row) throw new ProblemError('busy', 'this agent has not learned its cluster yet')
+    return row
+  }
+
+  const addresses = () => [...cluster.state().nodes.values()].map((node) => node.address)
+
+  return {
+    version: () => versionOf(deps, own()),
+    openApi: () => document,
+    ca: () => own().ca,
+    async get(actor, { consistency }) {
+      demand(actor, 'cluster:read')
+      await settled(cluster, consistency)
+      return clusterView(deps, own())
+    },
+    async createJoinToken(actor) {
+      demand(actor, 'cluster:admin')
+      const secret = randomBytes(32).toString('base64url')
+      const expires_at = new Date(now() + joinTokenMs).toISOString()
+      await cluster.propose({ type: 'joinToken.create', sha256: sha256Of(secret), expires_at }, actor)
+      const { ca } = own()
+      const ticket = { addresses: addresses().slice(0, 16), secret }
+      return { token: encodeJoinToken({ ...ticket, ca_sha256: fingerprint(ca) }), expires_at }
+    },
+    addresses,
+    join: (request) => admit(request),
+    appliedIndex: () => cluster.status().applied,
+    ready() {
+      const { leader } = cluster.status()
+      const disk_low = space.low()
+      return { ready: leader !== null && !disk_low, leader, disk_low }
+    },
+  }
+}
+
+function versionOf({ cluster, version, demo }: ServiceDeps, { id, name, ca }: ClusterRow): Version {
+  const { node } = cluster.self
+  return {
+    product: 'submarine-docker-cluster',
+    version,
+    api: 'v2',
+    cluster: { id, name },
+    node: { id: node, name: cluster.state().nodes.get(node)?.name ?? node },
+    ca_sha256: fingerprint(ca),
+    demo,
+  }
+}
+
+function clusterView({ cluster }: ServiceDeps, { id, name, created_at }: ClusterRow): ClusterView {
+  const { leader, term, commit, applied, voters } = cluster.status()
+  const reachable = { ready: true, suspect: true, unreachable: false, unknown: null }
+  const members = [...cluster.state().nodes.values()].map((row) => ({
+    member: row.member,
+    node: row.id,
+    name: row.name,
+    address: row.address,
+    role: roleOf(cluster, row.member),
+    leader: row.id === leader,
+    reachable: row.id === leader ? true : reachable[livenessOf(cluster, row.id).liveness],
+  }))
+  return {
+    id,
+    name,
+    created_at,
+    leader,
+    term,
+    commit_index: commit,
+    applied_index: applied,
+    voters: voters.length,
+    may_fail: Math.floor((voters.length - 1) / 2),
+    members: members.toSorted((a, b) => a.member - b.member),
+    warnings: warningsOf(cluster),
+  }
+}

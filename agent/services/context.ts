@@ -1,0 +1,30 @@
+import type { JoinReply, JoinRequest } from '../../contract/index.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import type { Blobs, Space, Streams } from '../store/store.ts'
+import type { Submitter } from '../submitters/submitter.ts'
+
+/** What the services stand on; the agent hands it in, tests hand in doubles. */
+export interface ServiceDeps {
+  readonly cluster: Cluster
+  readonly blobs: Blobs
+  readonly streams: Streams
+  readonly space: Space
+  readonly submitter: Submitter
+  /** Does the same work for a user nobody knows (no hash), and answers no. */
+  readonly verifyPassword: (password: string, hashed: string | undefined) => Promise<boolean>
+  /** Let a host in: check its join token, sign its certificate, make it a member. */
+  readonly admit: (request: JoinRequest) => Promise<JoinReply>
+  readonly version: string
+  readonly demo: boolean
+  /** Wall clock, ms: what people see. */
+  readonly now?: () => number
+  /** Largest upload, bytes. */
+  readonly maxUpload?: number
+}
+
+/** strong: as new as every acknowledged write. local: this agent's own copy, which may be old. */
+export type Consistency = 'strong' | 'local'
+
+export async function settled(cluster: Cluster, consistency: Consistency): Promise<void> {
+  if (consistency === 'strong') await cluster.barrier()
+}

@@ -1,0 +1,45 @@
+import { type ArtifactService, createArtifacts } from './artifacts.ts'
+import { type BlobService, createBlobs } from './blobs.ts'
+import { type ClusterService, createClusterService } from './cluster.ts'
+import type { ServiceDeps } from './context.ts'
+import { createEvents, type EventService } from './events.ts'
+import { createExperiments, type ExperimentService } from './experiments.ts'
+import { createLogs, type LogService } from './logs.ts'
+import { createMetrics, type MetricService } from './metrics.ts'
+import { createNodes, type NodeService } from './nodes.ts'
+import { createPeople, type PeopleService } from './people.ts'
+import { Watch, type WatchService } from './watch.ts'
+
+export type { Consistency, ServiceDeps } from './context.ts'
+
+/** The cluster's rules for people and programs, whatever protocol they speak. Every call takes who asks. */
+export interface Services {
+  readonly people: PeopleService
+  readonly cluster: ClusterService
+  readonly nodes: NodeService
+  readonly experiments: ExperimentService
+  readonly events: EventService
+  readonly logs: LogService
+  readonly metrics: MetricService
+  readonly artifacts: ArtifactService
+  readonly blobs: BlobService
+  readonly watch: WatchService
+  close(): void
+}
+
+export function createServices(deps: ServiceDeps): Services {
+  const watch = new Watch(deps)
+  return {
+    people: createPeople(deps),
+    cluster: createClusterService(deps),
+    nodes: createNodes(deps),
+    experiments: createExperiments(deps),
+    events: createEvents(deps),
+    logs: createLogs(deps),
+    metrics: createMetrics(deps),
+    artifacts: createArtifacts(deps),
+    blobs: createBlobs(deps),
+    watch,
+    close: () => watch.close(),
+  }
+}

@@ -1,0 +1,106 @@
+import {
+  type Experiment,
+  isolationOf,
+  type Liveness,
+  type Node,
+  type Task,
+  type Usage,
+} from '../../contract/index.ts'
+import type { Cluster, NodeLiveness } from '../cluster/cluster.ts'
+import { add, holdersByNode, nothing } from '../cluster/rules/capacity.ts'
+import type { ExperimentRow, Kept, NodeRow, State, TaskRow } from '../cluster/state.ts'
+import { tasksOf } from './access.ts'
+
+/** Rows as the contract shows them. What is secret or internal (digests of tokens, hashes, holders) stays here. */
+export function taskView(row: TaskRow): Task {
+  return {
+    id: row.id,
+    workload: row.workload,
+    role: row.role,
+    index: row.index,
+    state: row.state,
+    reason: row.reason,
+    attempt: row.attempt,
+    node: row.node,
+    runtime: row.runtime,
+    isolation: row.runtime && isolationOf(row.runtime),
+    resources: row.resources,
+    gpus: [...row.gpus],
+    exit_code: row.exit_code,
+    started_at: row.started_at,
+    finished_at: row.finished_at,
+    artifacts: row.artifacts && { files: row.artifacts.files, ...keptView(row.artifacts) },
+    log: row.log && keptView(row.log),
+    resource_version: row.resource_version,
+  }
+}
+
+const keptView = ({ bytes, holders }: Kept) => ({ bytes, copies: holders.length })
+
+export function experimentView(state: State, row: ExperimentRow): Experiment {
+  const tasks = tasksOf(state, row)
+  return {
+    id: row.id,
+    name: row.name,
+    owner: row.owner,
+    spec: row.spec,
+    state: row.state,
+    reason: row.reason,
+    stop_requested: row.stop_requested,
+    created_at: row.created_at,
+    started_at: row.started_at,
+    finished_at: row.finished_at,
+    tasks: tasks.map(taskView),
+    resource_version: experimentVersion(row, tasks),
+  }
+}
+
+/** The experiment shows its tasks, so it is as new as the newest of them. */
+export function experimentVersion(row: ExperimentRow, tasks: readonly TaskRow[]): number {
+  return tasks.reduce((newest, task) => Math.max(newest, task.resource_version), row.resource_version)
+}
+
+const silent: NodeLiveness = { liveness: 'unknown', silent_ms: null, usage: null }
+
+export function nodeView(cluster: Cluster, state: State, row: NodeRow): Node {
+  const holders = holdersOf(state).get(row.id) ?? []
+  return {
+    id: row.id,
+    name: row.name,
+    member: row.member,
+    address: row.address,
+    role: roleOf(cluster, row.member),
+    ...livenessOf(cluster, row.id),
+    joined_at: row.joined_at,
+    inventory: row.inventory,
+    allocatable: row.allocatable,
+    allocated: holders.reduce((sum, task) => add(sum, task.resources), nothing),
+    gpus_held: holders.flatMap((task) => task.gpus.map((uuid) => ({ uuid, task: task.id }))),
+    tasks: holders.length,
+    resource_version: row.resource_version,
+  }
+}
+
+export function roleOf(cluster: Cluster, member: number): Node['role'] {
+  const { voters, learners } = cluster.status()
+  if (voters.includes(member)) return 'voter'
+  return learners.includes(member) ? 'learner' : 'joining'
+}
+
+export function livenessOf(
+  cluster: Cluster,
+  node: string,
+): { liveness: Liveness; silent_ms: number | null; usage: Usage | null } {
+  const { liveness, silent_ms, usage } = cluster.peers.liveness().get(node) ?? silent
+  return { liveness, silent_ms, usage }
+}
+
+/** One pass over the tasks serves every node of the same state. */
+const cache = new WeakMap<State['tasks'], Map<string, TaskRow[]>>()
+function holdersOf(state: State): Map<string, TaskRow[]> {
+  const known = cache.get(state.tasks)
+  if (known) return known
+  const made = holdersByNode(state)
+  cache.set(state.tasks, made)
+  return made
+}
