@@ -1,0 +1,79 @@
+import type { Version } from '../../contract/objects.ts'
+import type { ProblemError } from '../../contract/problem.ts'
+import { type Api, problemFrom } from '../api/client.ts'
+import { backOff, sleep } from '../api/retry.ts'
+
+export type SessionStatus = 'asking' | 'signed-out' | 'signed-in'
+
+/** Who is signed in. The token lives in a cookie that scripts cannot read; nothing of it is kept here. */
+export class Session {
+  readonly #api: Api
+  #status = $state<SessionStatus>('asking')
+  #user = $state<string | undefined>(undefined)
+  #version = $state.raw<Version | undefined>(undefined)
+  /** Set while the very first question goes unanswered. */
+  #trouble = $state.raw<ProblemError | undefined>(undefined)
+
+  constructor(api: Api) {
+    this.#api = api
+  }
+
+  get status(): SessionStatus {
+    return this.#status
+  }
+  get user(): string | undefined {
+    return this.#user
+  }
+  get version(): Version | undefined {
+    return this.#version
+  }
+  get trouble(): ProblemError | undefined {
+    return this.#trouble
+  }
+
+  async open(): Promise<void> {
+    void this.#readVersion()
+    for (let failures = 0; this.#status === 'asking'; failures++)
+      try {
+        this.#signedIn((await this.#api.call('me.get', {})).name)
+      } catch (error) {
+        const problem = problemFrom(error)
+        if (problem.code === 'unauthenticated') this.#status = 'signed-out'
+        else {
+          this.#trouble = problem
+          await sleep(backOff(failures))
+        }
+      }
+  }
+
+  async signIn(user: string, password: string): Promise<void> {
+    const answer = await this.#api.call('session.create', { body: { user, password } })
+    this.#signedIn(answer.user)
+  }
+
+  async signOut(): Promise<void> {
+    await this.#api.call('session.delete', {}).catch(() => undefined)
+    this.ended()
+  }
+
+  /** The server no longer knows us. */
+  ended(): void {
+    this.#status = 'signed-out'
+    this.#user = undefined
+  }
+
+  #signedIn(user: string): void {
+    this.#trouble = undefined
+    this.#user = user
+    this.#status = 'signed-in'
+  }
+
+  async #readVersion(): Promise<void> {
+    for (let failures = 0; !this.#version; failures++)
+      try {
+        this.#version = await this.#api.call('version.get', {})
+      } catch {
+        await sleep(backOff(failures))
+      }
+  }
+}
