@@ -49,6 +49,8 @@ export class LocalBlobs {
 
   /** The source is left open when this fails, so that whoever sends it can still be answered. */
   put(source: Readable, promised: { readonly sha256?: string } = {}) {
+    // The reading below reports the error; one that comes before it has begun must not end the process.
+    source.on('error', () => undefined)
     const work = this.#put(source, promised.sha256)
     const done = work.catch(() => undefined).finally(() => this.#puts.delete(done))
     this.#puts.add(done)

@@ -12,7 +12,6 @@ import {
   othersOf,
   pause,
   placesFor,
-  ranked,
   send,
   streamOf,
 } from './peer-io.ts'
@@ -68,13 +67,13 @@ export class ReplicatedBlobs implements Blobs {
     return this.local.delete(sha256)
   }
 
-  async replicate(sha256: string, signal?: AbortSignal): Promise<string[]> {
+  async replicate(sha256: string, signal?: AbortSignal, together = this.#group.self): Promise<string[]> {
     const here = this.local.touch(sha256)
     if (here === undefined) throw new ProblemError('not_found', `No file ${sha256} on this agent`)
     const until = this.#until(signal)
     for (let wait = this.#retryMs; ; wait = Math.min(wait * 2, 5_000)) {
       if (othersOf(this.#group).length === 0) return [this.#group.self]
-      for (const node of placesFor(this.#group, sha256)) {
+      for (const node of placesFor(this.#group, together)) {
         if (until.aborted) break
         if (await this.#give(node, sha256, here, until)) return [this.#group.self, node]
       }
@@ -111,7 +110,7 @@ export class ReplicatedBlobs implements Blobs {
     if (here !== undefined) return { bytes: here, body: this.local.read(sha256, range) }
     const gone = new AbortController()
     const until = this.#until(gone.signal)
-    const first = await this.#find(sha256, this.#sources(sha256, holders), range, until)
+    const first = await this.#find(sha256, this.#sources(holders), range, until)
     const end = Math.min(range.end, first.size - 1)
     const body = streamOf(() => this.#relay(sha256, holders, first, { start: range.start, end }, until))
     // A body that nobody ever reads must let go of its holder as well.
@@ -122,11 +121,11 @@ export class ReplicatedBlobs implements Blobs {
     return { bytes: first.size, body }
   }
 
-  /** The named holders, then every other node where the file would be placed: copies are made in that order. */
-  #sources(sha256: string, holders: readonly string[]): string[] {
+  /** The named holders, then every other node: what is known of the holders may be old. */
+  #sources(holders: readonly string[]): string[] {
     const others = othersOf(this.#group)
     const named = living(this.#group, holders.filter((node) => others.includes(node))) // prettier-ignore
-    return [...new Set([...named, ...living(this.#group, ranked(sha256, others)), ...others])]
+    return [...new Set([...named, ...living(this.#group, others), ...others])]
   }
 
   /** The first of the nodes that answers with the file. */
@@ -164,7 +163,7 @@ export class ReplicatedBlobs implements Blobs {
       const before = at
       let problem: unknown = new ProblemError('node_unreachable', `The file ${sha256} broke off`)
       try {
-        const nodes = this.#sources(sha256, holders).filter((node) => !failed.includes(node))
+        const nodes = this.#sources(holders).filter((node) => !failed.includes(node))
         source ??= await this.#find(sha256, [...nodes, ...failed], { start: at, end: range.end }, signal)
         for await (const chunk of chunksOf(source.body, this.#idleMs, signal)) {
           at += chunk.length
@@ -179,6 +178,17 @@ export class ReplicatedBlobs implements Blobs {
       if (at > before) progress = performance.now()
       else if (isAbsent(problem) || performance.now() - progress > this.#patienceMs) throw problem
       else await pause(this.#retryMs, signal)
+    }
+  }
+
+  /** Have it on this disk, from whichever holder has it. */
+  async fetch(sha256: string, holders: readonly string[]): Promise<void> {
+    if (this.local.touch(sha256) !== undefined) return
+    const { body } = await this.open(sha256, holders)
+    try {
+      await this.local.put(body, { sha256 })
+    } finally {
+      body.destroy()
     }
   }
 

@@ -71,6 +71,15 @@ export class ReplicatedStreams implements Streams {
     await this.local.delete(task)
   }
 
+  /** Delete this agent's copy of one stream. */
+  async remove(key: StreamKey): Promise<void> {
+    const name = streamName(key)
+    const writer = this.#writers.get(name)
+    this.#writers.delete(name)
+    await (await writer)?.close()
+    await this.local.remove(key)
+  }
+
   /** Ends readers and copying. */
   async close(): Promise<void> {
     this.#closed.abort()

@@ -8,8 +8,12 @@ export interface Blobs {
   size(sha256: string): Promise<number | undefined>
   read(sha256: string, range?: { readonly start: number; readonly end: number }): Readable
   delete(sha256: string): Promise<void>
-  /** Have at least one more live node hold it; answers every known holder, this one first. Tries until `signal` aborts or no other node exists. */
-  replicate(sha256: string, signal?: AbortSignal): Promise<string[]>
+  /**
+   * Have at least one more live node hold it; answers every known holder, this one first. Tries until `signal` aborts
+   * or no other node exists. What names the same `together` goes to the same node as long as it lives: the files of
+   * one attempt, so that one other node holds them all. Default: everything from this agent.
+   */
+  replicate(sha256: string, signal?: AbortSignal, together?: string): Promise<string[]>
   /** Read it from here or from whichever holder answers. Throws ProblemError `node_unreachable`, `not_found`. */
   open(
     sha256: string,

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { ProblemError } from '../../contract/index.ts'
 import { syncFolder, whenAbsent } from './disk.ts'
@@ -42,6 +42,7 @@ export class LocalStreams {
   readonly #folder: string
   readonly #space: Space
   readonly #files = new Map<string, StreamFile>()
+  #closed = false
 
   private constructor(data: string, space: Space) {
     this.#folder = path.join(data, 'streams')
@@ -57,8 +58,9 @@ export class LocalStreams {
   }
 
   /** The one object for this stream, whether or not there is a file yet. */
-  file(key: StreamKey): Promise<StreamFile> {
+  async file(key: StreamKey): Promise<StreamFile> {
     const name = streamName(key)
+    if (this.#closed) throw new ProblemError('busy', 'This agent is stopping')
     let file = this.#files.get(name)
     if (!file) {
       this.#trim()
@@ -106,6 +108,8 @@ export class LocalStreams {
     const base = path.join(this.#folder, name)
     await rm(`${base}.sealed`, { force: true })
     await rm(`${base}.jsonl`, { force: true })
+    // Gone with its last stream; with others in it, it stays.
+    await rmdir(path.dirname(base)).catch(() => undefined)
   }
 
   async *list(): AsyncGenerator<HeldStream> {
@@ -120,6 +124,7 @@ export class LocalStreams {
 
   /** Ends every reader that waits for more; what was acknowledged is on disk already. */
   async close(): Promise<void> {
+    this.#closed = true
     const open = [...this.#files.values()]
     this.#files.clear()
     await Promise.all(open.map((file) => file.forget()))

@@ -64,6 +64,10 @@ export class LoopbackPeers implements Peers {
     if (server) await new Promise((done) => server.close(done))
   }
 
+  get connections(): number {
+    return this.#sockets.size
+  }
+
   get alive(): boolean {
     return this.#server !== undefined
   }

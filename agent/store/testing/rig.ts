@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pino } from 'pino'
+import { ProblemError } from '../../../contract/index.ts'
 import { LocalBlobs } from '../blobs.ts'
 import { ReplicatedBlobs } from '../replicated-blobs.ts'
 import { ReplicatedStreams } from '../replicated-streams.ts'
@@ -13,7 +14,7 @@ import { LoopbackNetwork, type LoopbackPeers } from './peers.ts'
 export class FakeSpace implements Space {
   full = false
   check(): void {
-    if (this.full) throw new Error('the test has no space left')
+    if (this.full) throw new ProblemError('disk_low', 'the test has no space left')
   }
   low(): boolean {
     return this.full
@@ -65,8 +66,9 @@ export class Rig {
 
   async restart(node: string): Promise<Agent> {
     const { peers } = this.agent(node)
+    const agent = await this.#open(node, peers)
     await peers.start()
-    return this.#open(node, peers)
+    return agent
   }
 
   async #open(node: string, peers: LoopbackPeers): Promise<Agent> {
@@ -105,4 +107,11 @@ export class Rig {
 /** Resolves as soon as it holds; the test's own time limit is the only other end. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await holds())) await new Promise((resolve) => setImmediate(resolve))
+}
+
+/** All of it, where waiting for the end is what is tested. */
+export async function gather<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const gathered: T[] = []
+  for await (const item of items) gathered.push(item)
+  return gathered
 }
