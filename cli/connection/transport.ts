@@ -60,7 +60,8 @@ export function createTransport(options: TransportOptions): Transport {
     const distrusted = new Set<string>()
     let waits = 0
     for (let tries = 1; ; tries++) {
-      const origin = known[at % known.length] ?? ''
+      const used = at
+      const origin = known[used % known.length] ?? ''
       try {
         const response = await attempt(origin, path, request)
         if (tries > 1 && init.method === 'DELETE' && response.status === 404)
@@ -74,7 +75,8 @@ export function createTransport(options: TransportOptions): Transport {
         if (isDistrust(error)) distrusted.add(origin)
         if (isSpent(init)) throw unreachable(failures, distrusted.size > 0)
       }
-      at = (at + 1) % known.length
+      // Others may have turned to the next agent already.
+      if (at === used) at++
       if (tries % known.length !== 0) continue
       if (Date.now() > deadline || distrusted.size === known.length)
         throw unreachable(failures, distrusted.size > 0)

@@ -60,18 +60,25 @@ async function forward(
   const path = url.pathname + url.search
   // One switch for both ways a page lets go: its signal, and no longer reading.
   const left = new AbortController()
-  const signal = AbortSignal.any([left.signal, request.signal])
+  const letGo = () => left.abort()
+  request.signal.addEventListener('abort', letGo, { once: true })
+  if (request.signal.aborted) letGo()
   const headers = headersFor(request, cluster.token)
   const answer = await upstream.send({
     method: request.method,
     path,
     headers,
     body: await readBody(request.body),
-    signal,
+    signal: left.signal,
   })
   if (url.pathname === sessionPath) return session(request.method, answer, cluster, onSignedIn)
   const bare = request.method === 'HEAD' || answer.status === 204 || answer.status === 304
-  const body = bare ? null : liveStream(answer.body, () => left.abort())
+  const onCancel = () => {
+    // That this names the request matters: a collected Request no longer passes its abortion on.
+    request.signal.removeEventListener('abort', letGo)
+    letGo()
+  }
+  const body = bare ? null : liveStream(answer.body, onCancel)
   return new Response(body, { status: answer.status, headers: headersOf(answer) })
 }
 

@@ -39,7 +39,7 @@ export function liveStream(
   source: AsyncIterable<Uint8Array>,
   onCancel: () => void,
 ): ReadableStream<Uint8Array> {
-  const chunks: AsyncIterator<Uint8Array, undefined> = source[Symbol.asyncIterator]()
+  const chunks = source[Symbol.asyncIterator]() as AsyncIterator<Uint8Array, undefined>
   return new ReadableStream<Uint8Array>({
     pull: async (controller) => {
       const { done, value } = await chunks.next()

@@ -31,6 +31,7 @@ export class Upstream {
   readonly #dispatcher: Dispatcher
   #addresses: string[]
   #at = 0
+  #closed = false
   constructor(profile: Pick<Profile, 'addresses' | 'ca'>, patienceMs = 10_000) {
     this.#addresses = [...profile.addresses]
     this.#dispatcher = pinnedAgent(profile.ca)
@@ -47,6 +48,7 @@ export class Upstream {
 
   /** Ends every request still open. */
   close(): Promise<void> {
+    this.#closed = true
     return this.#dispatcher.destroy()
   }
 
@@ -57,7 +59,9 @@ export class Upstream {
     if (outgoing.method === 'POST') headers['idempotency-key'] ??= randomUUID()
     const deadline = Date.now() + this.#patienceMs
     let failure: unknown
+    let strangers = 0
     for (let tries = 1; ; tries++) {
+      const at = this.#at
       try {
         const answer = await this.#request({ ...outgoing, headers })
         if (answer.status !== 503) return answer
@@ -68,10 +72,15 @@ export class Upstream {
       } catch (error) {
         outgoing.signal.throwIfAborted()
         failure = error
+        if (isDistrust(error)) strangers++
       }
-      this.#at++
+      // Others may have turned to the next agent already.
+      if (this.#at === at) this.#at++
       if (tries % this.#addresses.length !== 0) continue
-      if (Date.now() > deadline) throw unreachable(failure)
+      // Waiting does not turn another cluster's certificate into ours.
+      if (this.#closed || Date.now() > deadline || strangers === this.#addresses.length)
+        throw unreachable(failure)
+      strangers = 0
       await sleep(Math.min(100 * tries, 1000), undefined, { signal: outgoing.signal })
     }
   }
@@ -104,14 +113,14 @@ export class Upstream {
   }
 }
 
+const isDistrust = (error: unknown) =>
+  /CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL/.test((error as NodeJS.ErrnoException).code ?? '')
+
 function unreachable(cause: unknown): ProblemError {
   const why = cause instanceof Error ? cause.message : String(cause)
-  const distrust = /CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL/.test(
-    (cause as NodeJS.ErrnoException).code ?? '',
-  )
   return new ProblemError('no_leader', `no agent of the cluster answers (${why})`, {
     cause,
-    hint: distrust
+    hint: isDistrust(cause)
       ? 'A certificate did not come from this cluster. If it was made anew, connect to it again.'
       : 'Check that the agents run and that this machine reaches them.',
   })
