@@ -4,18 +4,21 @@ import type { LogRecord } from '../store/store.ts'
 /** What runs an attempt's command on this host: a Docker Engine, or plain processes without isolation. */
 export interface Runtime {
   readonly name: RuntimeName
-  /** Create and start; the start intent is on disk before anything is created. Throws ProblemError with what to do. */
-  start(launch: Launch): Promise<Found>
+  /**
+   * Create and start; what was created but not started by an agent that died is started, so a repeat starts nothing
+   * twice. Throws StartFailure when it can never start, anything else when it may work later.
+   */
+  start(launch: Launch, signal?: AbortSignal): Promise<Found>
   /** Every attempt of this cluster and node that the host still knows, running or ended. */
   list(): Promise<Found[]>
-  /** Resolves when it has ended. */
+  /** Resolves when it has ended, or when nothing is left of it (`failure`). */
   wait(found: Found, signal: AbortSignal): Promise<Exit>
   /** SIGTERM, then SIGKILL after the grace; resolves when it has ended. */
   stop(found: Found, graceSeconds: number): Promise<void>
   /** Forget an ended attempt: its container, its files outside the task folder. */
   remove(found: Found): Promise<void>
-  /** Log records after `last` (without gap or repeat), then new ones until the attempt ends. */
-  log(found: Found, last: LogRecord | undefined, signal: AbortSignal): AsyncIterable<LogRecord>
+  /** Log records from `resume` on (without gap or repeat), then new ones until the attempt ended and all are told. */
+  log(found: Found, resume: LogResume | null, signal: AbortSignal): AsyncIterable<LogRecord>
 }
 
 export interface Launch {
@@ -24,27 +27,53 @@ export interface Launch {
   readonly workload: string
   readonly image: string | null
   readonly command: readonly string[]
+  /** SUBMARINE_OUTPUT and SUBMARINE_CA are added by the runtime: it knows where the task sees them. */
   readonly env: Readonly<Record<string, string>>
   readonly resources: Resources
   readonly gpus: readonly string[]
-  /** Folders of this host: shown to the task as /code and /output. */
+  /** Folders of this host: shown to the task as /code and /output, or as they are where there is no container. */
   readonly codeFolder: string
   readonly outputFolder: string
+  /** The cluster's CA certificate, a file of this host that the task may read. */
+  readonly caFile: string | null
 }
 
 export interface Found {
   readonly task: string
   readonly attempt: number
-  /** Container id, or pid with its start time. */
+  /** Container id, or the attempt's process folder. */
   readonly handle: string
-  readonly startedAt: string
+  /** null: created, but not started yet. */
+  readonly startedAt: string | null
   readonly exit: Exit | null
 }
 
 export interface Exit {
   readonly exitCode: number | null
   readonly oomKilled: boolean
-  /** Set when it never ran: what went wrong and what to do. */
+  /** Set when it has no exit code of its own: what went wrong and what to do. */
   readonly failure: { readonly code: string; readonly message: string } | null
   readonly finishedAt: string
+}
+
+/**
+ * Where to go on reading a log. A runtime tells its records always in the same order, so those kept so far are the
+ * first ones: of the records with a time of `since` or later the first `skip` are kept, none of them later than
+ * `until`. (Times alone would not do: they may repeat, and two streams' records may stand out of order.)
+ */
+export interface LogResume {
+  /** null: from the beginning. */
+  readonly since: string | null
+  readonly skip: number
+  readonly until: string
+}
+
+/** The attempt cannot be started on this host: the reason code and what to do, for people. */
+export class StartFailure extends Error {
+  readonly code: string
+  constructor(code: string, message: string, cause?: unknown) {
+    super(message, { cause })
+    this.name = 'StartFailure'
+    this.code = code
+  }
 }

@@ -1,0 +1,76 @@
+import { statfs } from 'node:fs/promises'
+import os from 'node:os'
+import si from 'systeminformation'
+import type { Gpu, Inventory, RuntimeName } from '../../../contract/index.ts'
+import { within } from '../deadline.ts'
+import type { DockerEngine } from '../docker/engine.ts'
+import { readNvidia } from './gpus.ts'
+
+export interface DetectOptions {
+  /** Its file system is the node's disk. */
+  readonly dataDir: string
+  /** null: containers are switched off. */
+  readonly engine: DockerEngine | null
+  readonly processRuntime: boolean
+  readonly defaultImage: string | null
+  readonly agentVersion: string
+  readonly nvidiaSmi?: string
+}
+
+export type DockerFacts = NonNullable<Inventory['docker']>
+
+/** What this host is and has. What cannot be found out now (no engine answers, no driver) is left out, not an error. */
+export async function detectInventory(options: DetectOptions): Promise<Inventory> {
+  const [system, cpu, disk, gpus, docker] = await Promise.all([
+    si.osInfo(),
+    si.cpu(),
+    diskOf(options.dataDir),
+    readNvidia(options.nvidiaSmi).catch((): Awaited<ReturnType<typeof readNvidia>> => []),
+    options.engine ? detectDocker(options.engine).catch(() => null) : null,
+  ])
+  return {
+    hostname: os.hostname(),
+    os: [system.distro, system.release].filter(Boolean).join(' ') || os.type(),
+    kernel: os.release(),
+    arch: os.arch() === 'arm64' ? 'arm64' : 'x64',
+    // Cores that this agent may use: a cpuset or a virtual machine's limit counts, not the chip's label.
+    cpu: { model: [cpu.manufacturer, cpu.brand].filter(Boolean).join(' '), cores: os.availableParallelism() },
+    memory: os.totalmem(),
+    disk: { path: options.dataDir, ...disk },
+    gpus: gpus.map(({ gpu }): Gpu => gpu),
+    docker,
+    runtimes: runtimesOf(docker !== null, options.processRuntime),
+    default_image: options.defaultImage,
+    agent_version: options.agentVersion,
+    node_version: process.version,
+  }
+}
+
+export async function diskOf(folder: string): Promise<{ total: number; free: number }> {
+  const { bsize, blocks, bavail } = await statfs(folder)
+  return { total: bsize * blocks, free: bsize * bavail }
+}
+
+async function detectDocker(engine: DockerEngine): Promise<DockerFacts> {
+  engine.reset()
+  const docker = await engine.client()
+  const { version, api } = await engine.version()
+  const info = (await within(10_000, docker.info() as Promise<unknown>, 'the Docker Engine')) as {
+    Driver: string
+    CgroupVersion?: string
+    CgroupDriver: string
+    Runtimes: Record<string, unknown>
+  }
+  return {
+    version,
+    api,
+    storage_driver: info.Driver,
+    // Engines before 20.10 knew version 1 only and do not say.
+    cgroup: `v${info.CgroupVersion ?? '1'} (${info.CgroupDriver})`,
+    runtimes: Object.keys(info.Runtimes).sort(),
+  }
+}
+
+function runtimesOf(docker: boolean, process: boolean): RuntimeName[] {
+  return [...(docker ? ['docker' as const] : []), ...(process ? ['process' as const] : [])]
+}

@@ -1,0 +1,89 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { Logger } from 'pino'
+import type { Inventory, Resources } from '../../../contract/index.ts'
+import type { Cluster } from '../../cluster/cluster.ts'
+import { allocatable, type Share } from './allocatable.ts'
+
+export interface ReporterOptions {
+  readonly cluster: Pick<Cluster, 'self' | 'state' | 'propose'>
+  readonly detect: () => Promise<Inventory>
+  /** HOST:PORT under which the others reach this agent now. */
+  readonly address: () => string
+  readonly share?: Share
+  readonly log: Pick<Logger, 'info' | 'warn'>
+  readonly intervalMs?: number
+}
+
+/** Keeps the cluster's picture of this node true: reports when what it has differs from what the cluster holds. */
+export class NodeReporter {
+  readonly #options: ReporterOptions
+  #timer: NodeJS.Timeout | undefined
+  #checking: Promise<void> = Promise.resolve()
+  #inventory: Inventory | undefined
+
+  constructor(options: ReporterOptions) {
+    this.#options = options
+  }
+
+  /** The last inventory found, undefined before the first. */
+  get inventory(): Inventory | undefined {
+    return this.#inventory
+  }
+
+  /** Resolves after the first check, whether or not it could be reported. */
+  async start(): Promise<void> {
+    this.#timer = setInterval(() => void this.check(), this.#options.intervalMs ?? 60_000)
+    await this.check()
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    await this.#checking
+  }
+
+  /** Detect, and report if anything changed. Checks never run side by side. */
+  check(): Promise<void> {
+    this.#checking = this.#checking.then(() => this.#check())
+    return this.#checking
+  }
+
+  async #check(): Promise<void> {
+    const { cluster, detect, address, share, log } = this.#options
+    try {
+      const inventory = (this.#inventory = await detect())
+      const { resources, gpus } = allocatable(inventory, share)
+      const now = { address: address(), inventory, allocatable: resources, gpus }
+      const known = cluster.state().nodes.get(cluster.self.node)
+      if (known?.inventory && known.allocatable && isSame({ ...known, inventory: known.inventory }, now))
+        return
+      await cluster.propose(
+        { type: 'node.report', node: cluster.self.node, ...now },
+        { kind: 'node', node: cluster.self.node },
+      )
+      log.info({ gpus: gpus.length, ...resources }, 'reported what this node has')
+    } catch (error) {
+      log.warn({ err: error }, 'could not report what this node has; trying again later')
+    }
+  }
+}
+
+interface Report {
+  readonly address: string
+  readonly inventory: Inventory
+  readonly allocatable: Resources | null
+  readonly gpus: readonly string[]
+}
+
+/** Free space changes all the time and travels with the heartbeat; here only a large change counts. */
+function isSame(known: Report, now: Report): boolean {
+  const drift = Math.abs(known.inventory.disk.free - now.inventory.disk.free)
+  return (
+    drift < now.inventory.disk.total * 0.05 &&
+    known.address === now.address &&
+    isDeepStrictEqual(known.gpus, now.gpus) &&
+    isDeepStrictEqual(known.allocatable, now.allocatable) &&
+    isDeepStrictEqual(withoutFree(known.inventory), withoutFree(now.inventory))
+  )
+}
+
+const withoutFree = (inventory: Inventory) => ({ ...inventory, disk: { ...inventory.disk, free: 0 } })

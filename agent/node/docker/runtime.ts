@@ -1,0 +1,260 @@
+import type { Readable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
+import type Docker from 'dockerode'
+import type { LogRecord } from '../../store/store.ts'
+import { LogCursor, skipKept } from '../log/cursor.ts'
+import { nanoseconds } from '../log/time.ts'
+import { type Exit, type Found, type Launch, type LogResume, type Runtime, StartFailure } from '../runtime.ts'
+import { type DockerEngine, gone, messageOf, statusOf } from './engine.ts'
+import { FrameParser, RecordMaker } from './frames.ts'
+import { ensureImage } from './image.ts'
+import { containerName, containerSpec, type Host, labelFilter, labels, type Owner } from './spec.ts'
+
+export interface DockerOptions {
+  readonly engine: DockerEngine
+  readonly owner: Owner
+  /** For tasks that name no image. */
+  readonly defaultImage: string | null
+  /** `host` where the agent only listens on loopback, which no bridged container can reach; default: what the engine has. */
+  readonly network?: 'auto' | 'host'
+}
+
+/** The longest the engine is believed without being asked again, ms. */
+const recheck = 10_000
+
+/** Attempts as containers of a Docker Engine. What it knows of them is all on the engine, found again by labels. */
+export class DockerRuntime implements Runtime {
+  readonly name = 'docker'
+  readonly #options: DockerOptions
+
+  constructor(options: DockerOptions) {
+    this.#options = options
+  }
+
+  async start(launch: Launch, signal?: AbortSignal): Promise<Found> {
+    const docker = await this.#options.engine.client()
+    const [known] = await this.#find(docker, { task: launch.task, attempt: launch.attempt })
+    const id = known ?? (await this.#create(docker, launch, signal))
+    const before = await docker.getContainer(id).inspect()
+    if (before.State.Status === 'created') await this.#begin(docker, id)
+    const found = foundOf(await docker.getContainer(id).inspect())
+    if (!found) throw new Error(`the engine does not know its own container ${id}`)
+    return found
+  }
+
+  async list(): Promise<Found[]> {
+    const docker = await this.#options.engine.client()
+    const ids = await this.#find(docker, {})
+    const all = await Promise.all(ids.map((id) => docker.getContainer(id).inspect().catch(gone)))
+    return all.flatMap((info) => (info ? (foundOf(info) ?? []) : []))
+  }
+
+  async wait(found: Found, signal: AbortSignal): Promise<Exit> {
+    for (;;) {
+      signal.throwIfAborted()
+      try {
+        const exit = await this.#exitOf(found)
+        if (exit) return exit
+        await this.#ended(found, signal)
+      } catch {
+        // The engine is down or restarts; what became of the container it says when it is back.
+        signal.throwIfAborted()
+        await delay(1000, undefined, { signal })
+      }
+    }
+  }
+
+  async stop(found: Found, graceSeconds: number): Promise<void> {
+    const docker = await this.#options.engine.client()
+    const container = docker.getContainer(found.handle)
+    try {
+      await container.stop({ t: graceSeconds })
+    } catch (error) {
+      // 304: it has ended already; 404: it is gone.
+      if (statusOf(error) !== 304 && statusOf(error) !== 404) throw error
+    }
+  }
+
+  async remove(found: Found): Promise<void> {
+    const docker = await this.#options.engine.client()
+    try {
+      await docker.getContainer(found.handle).remove({ force: true, v: true })
+    } catch (error) {
+      // 409: it is being removed already.
+      if (statusOf(error) !== 404 && statusOf(error) !== 409) throw error
+    }
+  }
+
+  async *log(found: Found, resume: LogResume | null, signal: AbortSignal): AsyncIterable<LogRecord> {
+    // Follows what is told in this call, to go on after it when the connection breaks.
+    const cursor = LogCursor.resumed(resume)
+    for (let drained = false; !drained;) {
+      signal.throwIfAborted()
+      // Whether it had ended is asked first: then this reading is the whole of it.
+      drained = (await this.#exitOf(found).catch(() => undefined)) !== undefined
+      try {
+        for await (const record of this.#read(found, cursor.resume(), drained, signal)) {
+          cursor.keep(record.t)
+          yield record
+        }
+      } catch (error) {
+        signal.throwIfAborted()
+        if (statusOf(error) === 404) return
+        drained = false
+      }
+      if (!drained) await delay(200, undefined, { signal })
+    }
+  }
+
+  async *#read(found: Found, from: LogResume | null, ended: boolean, signal: AbortSignal) {
+    const docker = await this.#options.engine.client()
+    const stream = (await docker.getContainer(found.handle).logs({
+      // Always as a stream: a log may be larger than memory. One that has ended closes by itself.
+      follow: true,
+      stdout: true,
+      stderr: true,
+      timestamps: true,
+      ...(from?.since ? { since: engineTime(from.since) } : {}),
+      abortSignal: signal,
+    })) as unknown as Readable
+    const stop = () => stream.destroy()
+    signal.addEventListener('abort', stop)
+    const isNew = skipKept(from)
+    const [parser, maker] = [new FrameParser(), new RecordMaker()]
+    try {
+      for await (const chunk of stream)
+        for (const frame of parser.push(chunk as Buffer))
+          for (const record of maker.push(frame)) if (isNew(record.t)) yield record
+      // A line without end is a record only when nothing can follow it.
+      if (ended) for (const record of maker.flush()) if (isNew(record.t)) yield record
+    } finally {
+      signal.removeEventListener('abort', stop)
+      stream.destroy()
+    }
+  }
+
+  async #find(docker: Docker, of: { task?: string; attempt?: number }): Promise<string[]> {
+    const label = labelFilter(this.#options.owner, of)
+    return (await docker.listContainers({ all: true, filters: { label } })).map(({ Id }) => Id)
+  }
+
+  async #create(docker: Docker, launch: Launch, signal?: AbortSignal): Promise<string> {
+    const image = launch.image ?? this.#options.defaultImage
+    if (!image)
+      throw new StartFailure(
+        'image_missing',
+        'The experiment names no image and this agent has no default one. Name one under environment, or start the agent with --default-image.',
+      )
+    await ensureImage(docker, image, signal)
+    signal?.throwIfAborted()
+    const spec = containerSpec(launch, image, this.#options.owner, await this.#host(docker))
+    try {
+      return (await docker.createContainer(spec)).id
+    } catch (error) {
+      if (statusOf(error) === 409) return await this.#ofSameName(docker, launch, error)
+      throw refused(error)
+    }
+  }
+
+  /** An agent that was killed while it asked for this container may have got it after we looked. */
+  async #ofSameName(docker: Docker, { task, attempt }: Launch, cause: unknown): Promise<string> {
+    const [known] = await this.#find(docker, { task, attempt })
+    if (known) return known
+    throw new StartFailure(
+      'start_failed',
+      `A container named ${containerName(task, attempt)} that is not this agent's stands in the way. Remove or rename it.`,
+      cause,
+    )
+  }
+
+  async #begin(docker: Docker, id: string): Promise<void> {
+    try {
+      await docker.getContainer(id).start()
+    } catch (error) {
+      if (statusOf(error) === 304) return
+      const failure = refused(error)
+      // It never ran and never will; a repeat begins anew.
+      if (failure instanceof StartFailure)
+        await docker
+          .getContainer(id)
+          .remove({ force: true, v: true })
+          .catch(() => undefined)
+      throw failure
+    }
+  }
+
+  async #host(docker: Docker): Promise<Host> {
+    const info = (await docker.info()) as { NCPU: number; CpuCfsQuota: boolean }
+    const bridged =
+      this.#options.network !== 'host' && (await docker.getNetwork('bridge').inspect().catch(gone))
+    return { cpus: info.NCPU, cpuQuota: info.CpuCfsQuota, network: bridged ? 'bridge' : 'host' }
+  }
+
+  /** undefined while it runs. Throws when the engine does not answer. */
+  async #exitOf(found: Found): Promise<Exit | undefined> {
+    const docker = await this.#options.engine.client()
+    const info = await docker.getContainer(found.handle).inspect().catch(gone)
+    if (!info) return lost()
+    return foundOf(info)?.exit ?? undefined
+  }
+
+  /** Returns when it may have ended; the engine is asked again by then. */
+  async #ended(found: Found, signal: AbortSignal): Promise<void> {
+    const docker = await this.#options.engine.client()
+    const over = new AbortController()
+    const both = AbortSignal.any([signal, over.signal])
+    // A call that waits hangs for ever when the engine is killed meanwhile, hence the limit.
+    const waiting = docker.getContainer(found.handle).wait({ abortSignal: both })
+    waiting.catch(() => undefined)
+    try {
+      await Promise.race([waiting, delay(recheck, undefined, { signal: both })])
+    } finally {
+      over.abort()
+    }
+  }
+}
+
+/** An answer of the engine means that it will not; none, that it cannot just now. */
+function refused(error: unknown): unknown {
+  if (statusOf(error) === undefined) return error
+  return new StartFailure(
+    'start_failed',
+    `The Docker Engine could not start the container: ${messageOf(error).trim()}`,
+    error,
+  )
+}
+
+function lost(): Exit {
+  return {
+    exitCode: null,
+    oomKilled: false,
+    failure: {
+      code: 'container_lost',
+      message: 'Its container vanished from the Docker Engine: somebody or something else removed it.',
+    },
+    finishedAt: new Date().toISOString(),
+  }
+}
+
+/** undefined: not one of ours, or half removed. */
+function foundOf(info: Docker.ContainerInspectInfo): Found | undefined {
+  const { [labels.task]: task, [labels.attempt]: attempt } = info.Config.Labels
+  const { State: state } = info
+  if (!task || !attempt || state.Status === 'removing') return undefined
+  const ended = state.Status === 'exited' || state.Status === 'dead'
+  return {
+    task,
+    attempt: Number(attempt),
+    handle: info.Id,
+    startedAt: state.Status === 'created' ? null : state.StartedAt,
+    exit: ended
+      ? { exitCode: state.ExitCode, oomKilled: state.OOMKilled, failure: null, finishedAt: state.FinishedAt }
+      : null,
+  }
+}
+
+/** Seconds since 1970 with nine decimals, as text: a number would lose the last ones. */
+function engineTime(time: string): string {
+  const ns = nanoseconds(time)
+  return `${ns / 1_000_000_000n}.${String(ns % 1_000_000_000n).padStart(9, '0')}`
+}

@@ -1,0 +1,129 @@
+import type { ContainerCreateOptions } from 'dockerode'
+import type { Launch } from '../runtime.ts'
+
+/** Whose containers these are: several agents, even of several clusters, may share one engine. */
+export interface Owner {
+  readonly cluster: string
+  readonly node: string
+}
+
+/** What the engine's host can do, as far as containers depend on it. */
+export interface Host {
+  readonly cpus: number
+  readonly cpuQuota: boolean
+  readonly network: 'bridge' | 'host'
+}
+
+/** The name under which a container finds its agent (docs/decisions/0003). */
+export const taskHost = 'host.docker.internal'
+
+const codeMount = '/code'
+const outputMount = '/output'
+const caMount = '/run/submarine/ca.pem'
+
+/** The engine's own lower limits; it refuses to create a container below them. */
+const leastMemory = 6 * 1024 ** 2
+const leastCpu = 0.01
+
+/** Data loaders and numeric libraries start threads by the hundred; a fork bomb starts them by the ten thousand. */
+const pidsLimit = 16_384
+
+/**
+ * The engine's log is only a buffer on the way to the cluster's own: bounded, and long enough for an agent that is
+ * down for a while. json-file, because every engine has it, reads it back with nanosecond times while it is followed
+ * and rotated, and people may look with `docker logs`; whatever driver the host's daemon.json names does not matter.
+ */
+const logConfig = { Type: 'json-file', Config: { 'max-size': '32m', 'max-file': '4', compress: 'false' } }
+
+export const labels = {
+  cluster: 'submarine.cluster',
+  node: 'submarine.node',
+  task: 'submarine.task',
+  attempt: 'submarine.attempt',
+} as const
+
+export function labelFilter(owner: Owner, of: { task?: string; attempt?: number } = {}): string[] {
+  const wanted = [`${labels.cluster}=${owner.cluster}`, `${labels.node}=${owner.node}`]
+  if (of.task !== undefined) wanted.push(`${labels.task}=${of.task}`)
+  if (of.attempt !== undefined) wanted.push(`${labels.attempt}=${of.attempt}`)
+  return wanted
+}
+
+export function containerName(task: string, attempt: number): string {
+  return `sdc-${task.replaceAll(/[^a-zA-Z0-9_.-]/g, '_')}-${attempt}`
+}
+
+/** Everything the engine is told of an attempt. */
+export function containerSpec(
+  launch: Launch,
+  image: string,
+  owner: Owner,
+  host: Host,
+): ContainerCreateOptions & { name: string } {
+  const [program, ...words] = launch.command
+  return {
+    name: containerName(launch.task, launch.attempt),
+    Image: image,
+    // The command is run as it is: an entry point of the image must not be put in front of it.
+    Entrypoint: program === undefined ? [] : [program],
+    Cmd: words,
+    WorkingDir: codeMount,
+    Env: Object.entries(environment(launch)).map(([key, value]) => `${key}=${value}`),
+    Labels: {
+      [labels.cluster]: owner.cluster,
+      [labels.node]: owner.node,
+      [labels.task]: launch.task,
+      [labels.attempt]: String(launch.attempt),
+    },
+    HostConfig: hostConfig(launch, host),
+  }
+}
+
+function hostConfig(launch: Launch, host: Host): ContainerCreateOptions['HostConfig'] {
+  const memory = Math.max(launch.resources.memory, leastMemory)
+  const cpu = Math.min(Math.max(launch.resources.cpu, leastCpu), host.cpus)
+  return {
+    Init: true,
+    Memory: memory,
+    // The same limit with swap: no swap, so that an experiment is never slowed down unseen.
+    MemorySwap: memory,
+    ShmSize: Math.floor(memory / 2),
+    ...(host.cpuQuota ? { NanoCpus: Math.round(cpu * 1e9) } : {}),
+    PidsLimit: pidsLimit,
+    SecurityOpt: ['no-new-privileges'],
+    // Else the engine would start it again after a reboot, unseen by the cluster.
+    RestartPolicy: { Name: 'no' },
+    LogConfig: logConfig,
+    Mounts: mounts(launch),
+    NetworkMode: host.network,
+    ExtraHosts: [`${taskHost}:${host.network === 'bridge' ? 'host-gateway' : '127.0.0.1'}`],
+    ...(launch.gpus.length
+      ? { DeviceRequests: [{ Driver: 'nvidia', DeviceIDs: [...launch.gpus], Capabilities: [['gpu']] }] }
+      : {}),
+  }
+}
+
+function mounts(launch: Launch) {
+  const bind = (Source: string, Target: string, ReadOnly: boolean) => ({
+    Type: 'bind' as const,
+    Source,
+    Target,
+    ReadOnly,
+  })
+  return [
+    bind(launch.codeFolder, codeMount, false),
+    bind(launch.outputFolder, outputMount, false),
+    ...(launch.caFile ? [bind(launch.caFile, caMount, true)] : []),
+  ]
+}
+
+function environment(launch: Launch): Record<string, string> {
+  return {
+    PYTHONUNBUFFERED: '1',
+    ...launch.env,
+    // Last, so that neither the image nor the experiment can ask for GPUs that are another task's.
+    NVIDIA_VISIBLE_DEVICES: launch.gpus.length ? launch.gpus.join(',') : 'void',
+    SUBMARINE_OUTPUT: outputMount,
+    ...(launch.caFile ? { SUBMARINE_CA: caMount } : {}),
+  }
+}

@@ -1,0 +1,131 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { ProblemError } from '../../../contract/index.ts'
+import { bootId } from '../process/proc.ts'
+import { type Found, type Launch, StartFailure } from '../runtime.ts'
+import type { Attempt } from './attempt.ts'
+import type { RunnerContext } from './context.ts'
+import { taskEnvironment, tokenDigest } from './environment.ts'
+import { fetchCode } from './prepare.ts'
+
+/** The cluster has no use for this attempt any more. */
+export class Unwanted extends Error {}
+
+/**
+ * The started attempt: the one that is there, or a new one. Throws StartFailure when it can never be started,
+ * Unwanted when it must not be; `stop` calls off what is not started yet.
+ */
+export async function launched(
+  attempt: Attempt,
+  context: RunnerContext,
+  signal: AbortSignal,
+  stop: AbortSignal,
+): Promise<Found> {
+  const { found, record, task } = attempt
+  if (found && (found.startedAt !== null || found.exit)) return found
+  if (record.phase === 'running' || task.state === 'Running') throw nothingLeft(record.bootId)
+  const either = AbortSignal.any([signal, stop])
+  // What is only created was prepared; what is not even that begins anew.
+  if (!found) await prepare(attempt, context, either)
+  return start(attempt, context, signal, either)
+}
+
+function nothingLeft(bootedThen: string): StartFailure {
+  return bootedThen === bootId()
+    ? new StartFailure(
+        'container_lost',
+        'It was running, but nothing is left of it on this host: somebody or something else removed it.',
+      )
+    : new StartFailure(
+        'host_restarted',
+        'The host was restarted while it ran, and nothing is left of it there.',
+      )
+}
+
+async function prepare(attempt: Attempt, context: RunnerContext, signal: AbortSignal): Promise<void> {
+  const { folders, api, timing, cluster, blobs } = context
+  signal.throwIfAborted()
+  checkSpace(context)
+  await attempt.save({ phase: 'preparing' })
+  const folder = await folders.make(attempt.task.id, attempt.task.attempt, api.caFile)
+  const source = { cluster, blobs, patienceMs: timing.startPatience, retryMs: timing.retry }
+  await fetchCode(attempt.experiment, folder.code, source, signal)
+  await announce(attempt, context, signal)
+  signal.throwIfAborted()
+  await attempt.save({ phase: 'starting', bootId: bootId() })
+}
+
+function checkSpace({ space }: RunnerContext): void {
+  try {
+    space.check()
+  } catch (error) {
+    if (error instanceof ProblemError) throw new StartFailure(error.code, `${error.message}. ${error.hint}`)
+    throw error
+  }
+}
+
+/** Nothing is started before the cluster has agreed, through its log, that this attempt is still the one. */
+async function announce(attempt: Attempt, { reports }: RunnerContext, signal: AbortSignal): Promise<void> {
+  const token_sha256 = tokenDigest(attempt.record.token)
+  const reported = await reports.send({ ...attempt.report('Starting'), token_sha256 }, signal)
+  const row = reports.current(attempt.task.id, attempt.task.attempt)
+  if (reported === 'refused' || !row) throw new Unwanted()
+  if (row.token_sha256 !== token_sha256)
+    throw new StartFailure(
+      'state_lost',
+      "The agent lost its notes of this attempt, so it cannot tell whether it ran. Submit the experiment again, and check this host's disk.",
+    )
+}
+
+async function start(
+  attempt: Attempt,
+  context: RunnerContext,
+  signal: AbortSignal,
+  either: AbortSignal,
+): Promise<Found> {
+  const { runtime, timing, log } = context
+  const launch = launchOf(attempt, context)
+  for (const deadline = Date.now() + timing.startPatience; ;) {
+    try {
+      attempt.found = await runtime.start(launch, either)
+      return attempt.found
+    } catch (error) {
+      signal.throwIfAborted()
+      if (error instanceof StartFailure) throw error
+      if (either.aborted) return await whatStarted(attempt, context)
+      log.warn({ err: error, task: attempt.task.id }, 'could not be started just now; trying again')
+      if (Date.now() > deadline)
+        throw new StartFailure(
+          'start_failed',
+          `The ${runtime.name} runtime of this node could not start it: ${(error as Error).message}`,
+          error,
+        )
+    }
+    await delay(timing.retry, undefined, { signal })
+  }
+}
+
+/** A start that was called off may have come to something. */
+async function whatStarted(attempt: Attempt, { runtime }: RunnerContext): Promise<Found> {
+  const { id, attempt: number } = attempt.task
+  attempt.found = (await runtime.list()).find((one) => one.task === id && one.attempt === number)
+  if (attempt.found && attempt.found.startedAt !== null) return attempt.found
+  throw new Error('called off before it started')
+}
+
+function launchOf({ task, experiment, record }: Attempt, { api, folders }: RunnerContext): Launch {
+  const role = experiment.spec.roles[task.role]
+  const folder = folders.of(task.id, task.attempt)
+  return {
+    task: task.id,
+    attempt: task.attempt,
+    workload: task.workload,
+    image: role?.image ?? null,
+    command: role?.command ?? [],
+    env: taskEnvironment(task, experiment, { url: api.url, token: record.token }),
+    resources: task.resources,
+    gpus: task.gpus,
+    codeFolder: folder.code,
+    outputFolder: folder.output,
+    caFile: api.caFile ? folder.ca : null,
+  }
+}
