@@ -50,7 +50,7 @@ export class Membership {
       this.#log.info({ voters: conf.voters, learners: conf.learners }, 'membership changed')
     } catch (error) {
       // The learner is away, or leadership was lost: looked at again in a moment.
-      this.#log.warn({ error }, 'membership change was not made')
+      this.#log.warn({ err: error }, 'membership change was not made')
     } finally {
       this.#busy = false
     }

@@ -52,7 +52,7 @@ export class Planner {
       if (this.#cluster.status().isLeader) await this.#planOnce()
     } catch (error) {
       // A lost leadership or a refused placement: the next pass starts from the newest state.
-      this.#log.warn({ error }, 'planning pass was refused')
+      this.#log.warn({ err: error }, 'planning pass was refused')
     }
     this.#running = false
     if (this.#stopped) return
