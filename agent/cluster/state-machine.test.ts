@@ -155,7 +155,7 @@ describe('a damaged state database', () => {
     await close(one)
     const level = new Level<string, Buffer>(join(folder, 'a'), { valueEncoding: 'buffer' })
     const key = 'r!experiments!e1'
-    const value = change((await level.get(key)) as Buffer)
+    const value = change((await level.get(key)) ?? Buffer.alloc(0))
     await (value ? level.put(key, value) : level.del(key))
     await level.close()
     const db = await StateDb.open(join(folder, 'a'), false)
