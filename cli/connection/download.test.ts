@@ -8,7 +8,7 @@ import { DoubleAgent } from '../testing/double-agent.ts'
 import { DoubleCluster } from '../testing/double-cluster.ts'
 import { runCli } from '../testing/run-cli.ts'
 import { downloadArtifact, openTarget } from './download.ts'
-import { createTransport, type Transport } from './transport.ts'
+import { Transport } from './transport.ts'
 
 let folder: string
 let cluster: DoubleCluster
@@ -19,7 +19,7 @@ beforeEach(async () => {
   folder = await mkdtemp(path.join(os.tmpdir(), 'submarine-download-'))
   cluster = new DoubleCluster()
   const agents = [await DoubleAgent.start(cluster), await DoubleAgent.start(cluster)]
-  transport = createTransport({
+  transport = new Transport({
     addresses: agents.map((a) => a.origin),
     token: 'known-token',
     patienceMs: 2000,

@@ -5,7 +5,7 @@ import { UsageError } from '../failure.ts'
 import type { Terminal } from '../terminal.ts'
 import { isLoopback, originOf } from './address.ts'
 import { type Config, type Context, findContext, loadConfig } from './config.ts'
-import { createTransport, type Transport } from './transport.ts'
+import { Transport } from './transport.ts'
 import { readAuthority } from './trust.ts'
 
 export interface Connection {
@@ -29,7 +29,7 @@ export async function openConnection(terminal: Terminal, context?: string): Prom
 
 export function connect(terminal: Terminal, target: Target): Connection {
   const seconds = Number(terminal.env.SUBMARINE_PATIENCE_SECONDS)
-  const transport = createTransport({
+  const transport = new Transport({
     ...target,
     ...(seconds > 0 ? { patienceMs: seconds * 1000 } : {}),
     onWait: (reason) => terminal.err(`waiting for an agent to answer (${reason})\n`),
@@ -90,7 +90,7 @@ export async function memberOrigins(client: Client): Promise<string[]> {
 export async function learnMembers({ client, transport }: Connection): Promise<void> {
   try {
     const origins = await memberOrigins(client)
-    const current = transport.addresses()
+    const current = transport.addresses
     const onlyPlain = current.every((o) => o.startsWith('http:') && isLoopback(new URL(o).hostname))
     const ca = onlyPlain ? await (await client.raw('ca.get', {})).text() : undefined
     transport.learn(origins, ca)

@@ -14,85 +14,103 @@ export interface TransportOptions {
   onWait?: (reason: string) => void
 }
 
-export interface Transport {
-  readonly send: Send
-  addresses(): readonly string[]
-  /** Agents heard of meanwhile, tried when the known ones fail. */
-  learn(addresses: readonly string[], ca?: string): void
-  close(): Promise<void>
-}
-
 /** 503 answers that another agent, or the same one a moment later, may turn into a real one. */
 const passing = /"code":\s*"(no_leader|outcome_unknown|busy)"/
 /** An agent that holds its peace this long counts as gone. Uploads and commits may take longer than reads. */
-const patienceForHeaders = { read: 10_000, write: 60_000 }
+const patience = { read: 10_000, write: 60_000 }
 /** Streams carry a comment now and then; one silent for longer has a dead peer. */
 const streamSilenceMs = 45_000
 
 /** One `Send` over all agents of a cluster: pinned CA, fail-over, back-off, retries that cannot happen twice. */
-export function createTransport(options: TransportOptions): Transport {
-  const known = [...options.addresses]
-  let at = 0
-  let dispatcher = pinnedAgent(options.ca)
-
-  async function attempt(origin: string, path: string, init: RequestInit): Promise<Response> {
-    const late = new AbortController()
-    const limit = init.method === 'GET' ? patienceForHeaders.read : patienceForHeaders.write
-    const timer = setTimeout(() => late.abort(new Error(`no answer within ${limit / 1000} s`)), limit)
-    const signals = init.signal ? [late.signal, init.signal] : [late.signal]
-    try {
-      const response = await fetch(origin + path, {
-        ...(init as object),
-        dispatcher,
-        redirect: 'error',
-        signal: AbortSignal.any(signals),
-      })
-      return await settled(response)
-    } finally {
-      clearTimeout(timer)
-    }
+export class Transport {
+  readonly #options: TransportOptions
+  readonly #known: string[]
+  #at = 0
+  #dispatcher: Agent
+  constructor(options: TransportOptions) {
+    this.#options = options
+    this.#known = [...options.addresses]
+    this.#dispatcher = pinnedAgent(options.ca)
   }
 
-  const send: Send = async (path, init) => {
-    const request = prepared(init, options.token)
-    const deadline = Date.now() + (options.patienceMs ?? 30_000)
-    const failures = new Map<string, string>()
-    const distrusted = new Set<string>()
-    let waits = 0
-    for (let tries = 1; ; tries++) {
-      const used = at
-      const origin = known[used % known.length] ?? ''
-      try {
-        const response = await attempt(origin, path, request)
-        if (tries > 1 && init.method === 'DELETE' && response.status === 404)
-          return new Response(null, { status: 204 })
-        if (!(await isPassing(response))) return response
-        failures.set(origin, 'it has no leader, or too much to do')
-        if (Date.now() > deadline) return response
-      } catch (error) {
-        init.signal?.throwIfAborted()
-        failures.set(origin, reasonOf(error))
-        if (isDistrust(error)) distrusted.add(origin)
-        if (isSpent(init)) throw unreachable(failures, distrusted.size > 0)
-      }
+  get addresses(): readonly string[] {
+    return this.#known
+  }
+
+  /** Agents heard of meanwhile, tried when the known ones fail. */
+  learn(addresses: readonly string[], ca?: string): void {
+    for (const address of addresses) if (!this.#known.includes(address)) this.#known.push(address)
+    if (ca) this.#dispatcher = pinnedAgent(ca)
+  }
+
+  close(): Promise<void> {
+    return this.#dispatcher.destroy()
+  }
+
+  readonly send: Send = async (path, init) => {
+    const request = prepared(init, this.#options.token)
+    const deadline = Date.now() + (this.#options.patienceMs ?? 30_000)
+    const failures: Failures = { reasons: new Map(), strangers: new Set() }
+    for (let tries = 1, waits = 0; ; tries++) {
+      const at = this.#at
+      const answer = await this.#attempt(at, path, request, failures)
+      if (answer && tries > 1 && init.method === 'DELETE' && answer.response.status === 404)
+        return new Response(null, { status: 204 })
+      if (answer && (!answer.passing || Date.now() > deadline)) return answer.response
+      // A stream that was read cannot be sent a second time; texts and file-backed blobs can.
+      if (init.body instanceof ReadableStream) throw unreachable(failures)
       // Others may have turned to the next agent already.
-      if (at === used) at++
-      if (tries % known.length !== 0) continue
-      if (Date.now() > deadline || distrusted.size === known.length)
-        throw unreachable(failures, distrusted.size > 0)
-      if (waits === 1) options.onWait?.([...failures].map(([o, why]) => `${o}: ${why}`).join('; '))
+      if (this.#at === at) this.#at++
+      if (tries % this.#known.length !== 0) continue
+      if (Date.now() > deadline || failures.strangers.size === this.#known.length) throw unreachable(failures)
+      if (waits === 1) this.#options.onWait?.(whyOf(failures))
       await sleep(backOff(waits++), undefined, init.signal ? { signal: init.signal } : {})
     }
   }
 
-  return {
-    send,
-    addresses: () => known,
-    learn: (addresses, ca) => {
-      for (const address of addresses) if (!known.includes(address)) known.push(address)
-      if (ca) dispatcher = pinnedAgent(ca)
-    },
-    close: () => dispatcher.destroy(),
+  /** What one agent answers; undefined, with its reason noted, when it does not. */
+  async #attempt(
+    at: number,
+    path: string,
+    init: RequestInit,
+    failures: Failures,
+  ): Promise<{ response: Response; passing: boolean } | undefined> {
+    const origin = this.#known[at % this.#known.length] ?? ''
+    try {
+      const response = await fetchInTime(origin + path, init, this.#dispatcher)
+      const isPassing = response.status === 503 && passing.test(await response.clone().text())
+      if (isPassing) failures.reasons.set(origin, 'it has no leader, or too much to do')
+      return { response, passing: isPassing }
+    } catch (error) {
+      init.signal?.throwIfAborted()
+      failures.reasons.set(origin, reasonOf(error))
+      if (isDistrust(error)) failures.strangers.add(origin)
+      return undefined
+    }
+  }
+}
+
+/** Per agent tried in vain: why, and which showed a certificate that is not of this cluster. */
+interface Failures {
+  readonly reasons: Map<string, string>
+  readonly strangers: Set<string>
+}
+
+/** A fetch whose headers, and whose whole body if it is JSON, arrive in time. */
+async function fetchInTime(url: string, init: RequestInit, dispatcher: Agent): Promise<Response> {
+  const late = new AbortController()
+  const limit = init.method === 'GET' ? patience.read : patience.write
+  // Sending a file takes as long as it takes; the dispatcher watches that it moves.
+  const timer =
+    init.body instanceof Blob
+      ? undefined
+      : setTimeout(() => late.abort(new Error(`no answer within ${limit / 1000} s`)), limit)
+  const signal = AbortSignal.any(init.signal ? [late.signal, init.signal] : [late.signal])
+  try {
+    const response = await fetch(url, { ...(init as object), dispatcher, redirect: 'error', signal })
+    return await settled(response)
+  } finally {
+    clearTimeout(timer)
   }
 }
 
@@ -103,7 +121,7 @@ export function createTransport(options: TransportOptions): Transport {
 export function pinnedAgent(ca: string | undefined): Agent {
   return new Agent({
     connect: { timeout: 3000, ...(ca ? { ca: [ca], checkServerIdentity: () => undefined } : {}) },
-    headersTimeout: 0,
+    headersTimeout: 120_000,
     bodyTimeout: streamSilenceMs,
   })
 }
@@ -123,12 +141,6 @@ async function settled(response: Response): Promise<Response> {
   return new Response(await response.text(), { status, headers })
 }
 
-const isPassing = async (response: Response) =>
-  response.status === 503 && passing.test(await response.clone().text())
-
-/** A stream that was read cannot be sent a second time; texts and file-backed blobs can. */
-const isSpent = (init: RequestInit) => init.body instanceof ReadableStream
-
 const backOff = (waits: number) => Math.min(200 * 2 ** waits, 3000) + randomInt(100)
 
 function reasonOf(error: unknown): string {
@@ -142,10 +154,11 @@ function isDistrust(error: unknown): boolean {
   return /CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL/.test(cause?.code ?? '')
 }
 
-function unreachable(failures: Map<string, string>, distrust: boolean): ProblemError {
-  const tried = [...failures].map(([origin, why]) => `${origin} (${why})`).join(', ')
-  const hint = distrust
+const whyOf = ({ reasons }: Failures) => [...reasons].map(([origin, why]) => `${origin}: ${why}`).join('; ')
+
+function unreachable(failures: Failures): ProblemError {
+  const hint = failures.strangers.size
     ? 'A certificate did not come from this cluster. If the cluster was made anew, run `submarine login` again.'
     : 'Check that the agents run and that this machine reaches them.'
-  return new ProblemError('no_leader', `no agent answered: ${tried}`, { hint })
+  return new ProblemError('no_leader', `no agent answered (${whyOf(failures)})`, { hint })
 }

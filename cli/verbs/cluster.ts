@@ -77,7 +77,7 @@ export function eventVerbs(program: Command, tool: Tool): void {
 /** Hosts come and go: the stored context follows, so that fail-over finds the agents of today. */
 async function refreshAddresses(tool: Tool, { client, transport }: Connection): Promise<void> {
   const config = await loadConfig(tool.terminal)
-  const used = transport.addresses()[0]
+  const used = transport.addresses[0]
   const context = config.contexts.find((c) => used !== undefined && c.addresses[0] === used)
   if (!context?.ca) return
   const fresh = [...new Set([context.addresses[0] ?? '', ...(await memberOrigins(client))])]
