@@ -28,6 +28,7 @@ export interface StreamTiming {
 }
 
 const batchBytes = 4 * 1024 ** 2
+const smallBytes = 1024 ** 2
 /** How far the copy may lag while it is being made, before appends wait for it. */
 const lagBytes = 8 * 1024 ** 2
 
@@ -231,17 +232,22 @@ export class StreamWriter {
       yield* file.bytes(known.size, end)
       if (more.batch) yield more.batch
     }
-    return this.#send(node, query, chunks())
+    const small = end - known.size + (more.batch?.length ?? 0) <= smallBytes
+    return this.#send(node, query, small ? await gathered(chunks()) : chunks())
   }
 
+  /** A body in one piece can be sent again by the wire when a kept connection turns out to be closed. */
   async #send(
     node: string,
     query: string,
-    chunks: AsyncIterable<Buffer>,
+    body: Buffer | AsyncIterable<Buffer>,
     idleMs = this.#timing.idleMs,
   ): Promise<Placed> {
     const path = `/streams/${this.#name}?${query}`
-    const response = await send(this.#group, node, path, chunks, { idleMs, signal: this.#closed.signal })
+    const { signal } = this.#closed
+    const response = Buffer.isBuffer(body)
+      ? await ask(this.#group.peers, node, { method: 'PUT', path, body, signal, timeoutMs: idleMs })
+      : await send(this.#group, node, path, body, { idleMs, signal })
     return PlacedReply.parse(await readJson(response, idleMs))
   }
 
@@ -267,7 +273,7 @@ export class StreamWriter {
     for (let tries = 0; tries < 2; tries += 1) {
       if (!(await this.#bring(node, { sync: false }))) return false
       const query = `seal=${sealed.sha256}&size=${sealed.bytes}`
-      if ((await this.#send(node, query, nothing(), digestMs)).accepted) return true
+      if ((await this.#send(node, query, Buffer.alloc(0), digestMs)).accepted) return true
       // Not what is here: written anew, once.
       this.#followers.set(node, { size: 0, cut: true })
     }
@@ -282,6 +288,8 @@ export class StreamWriter {
   }
 }
 
-async function* nothing(): AsyncGenerator<Buffer> {
-  // An empty body.
+async function gathered(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
+  const all: Buffer[] = []
+  for await (const chunk of chunks) all.push(chunk)
+  return Buffer.concat(all)
 }
