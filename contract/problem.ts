@@ -126,10 +126,18 @@ export function fieldErrors(error: z.ZodError, prefix: readonly PropertyKey[] = 
     if (issue.code === 'invalid_union') {
       const nearest = issue.errors.toSorted((a, b) => depth(b) - depth(a))[0]
       if (nearest?.length && depth(nearest) > 0) return fieldErrors(new z.ZodError(nearest), at)
+      const meant = issue.errors.find((branch) => branch.length > 0 && !branch.some(isOfAnotherKind))
+      if (meant) return fieldErrors(new z.ZodError(meant), at)
     }
+    if (issue.code === 'invalid_key')
+      return fieldErrors(new z.ZodError(issue.issues.map((inner) => ({ ...inner, path: [] }))), at)
     return [{ pointer: clip(pointer(at)), message: clip(issue.message) }]
   })
 }
+
+/** The value is not what this branch of a union is for: its complaint would tell nothing. */
+const isOfAnotherKind = (issue: z.core.$ZodIssue) =>
+  issue.path.length === 0 && (issue.code === 'invalid_type' || issue.code === 'invalid_value')
 
 const depth = (issues: readonly z.core.$ZodIssue[]) =>
   Math.max(0, ...issues.map((issue) => issue.path.length))

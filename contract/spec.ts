@@ -229,6 +229,7 @@ function readDesignSpelling(input: unknown): DesignReading {
   }
   if (!isObject(value)) return { value, moved, errors }
   const spec: Record<string, unknown> = { ...value }
+  const written = (at: string) => moved.get(at) ?? prefix + at
   const rename = (
     object: Record<string, unknown>,
     at: string,
@@ -239,11 +240,11 @@ function readDesignSpelling(input: unknown): DesignReading {
     if (!Object.hasOwn(object, from)) return
     if (Object.hasOwn(object, to))
       errors.push({
-        pointer: prefix + at + pointer([from]),
+        pointer: written(at) + pointer([from]),
         message: `is another word for "${to}", which is given too`,
       })
     object[to] = read(object[from])
-    moved.set(at + pointer([to]), prefix + at + pointer([from]))
+    moved.set(at + pointer([to]), written(at) + pointer([from]))
     delete object[from]
   }
   const readRole = (object: Record<string, unknown>, at: string) => {

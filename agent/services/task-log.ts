@@ -58,7 +58,7 @@ export class TaskLog {
       const wasOver = this.#isOver(attempt)
       const idle = new Idle(() => this.#isOver(attempt), this.#cluster, this.#signal)
       try {
-        for await (const record of this.#open(attempt, from, tail, follow, idle.signal)) {
+        for await (const record of this.#open(attempt, from, tail, follow && !wasOver, idle.signal)) {
           from = record.next
           tail = undefined
           idle.reset()
