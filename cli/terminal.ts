@@ -16,8 +16,7 @@ export type Style = 'green' | 'red' | 'yellow' | 'cyan' | 'dim' | 'bold'
 
 export function processTerminal(): Terminal {
   const { stdout, stderr, stdin, env } = process
-  // https://no-color.org: any non-empty value switches colour off.
-  const colour = stdout.isTTY && !env.NO_COLOR && env.TERM !== 'dumb'
+  const colour = wantsColour(stdout.isTTY, env)
   return {
     env,
     cwd: process.cwd(),
@@ -28,3 +27,7 @@ export function processTerminal(): Terminal {
     paint: (style, text) => (colour ? styleText(style, text, { validateStream: false }) : text),
   }
 }
+
+/** https://no-color.org: any non-empty value switches colour off. */
+export const wantsColour = (isTerminal: boolean | undefined, env: Terminal['env']): boolean =>
+  Boolean(isTerminal) && !env.NO_COLOR && env.TERM !== 'dumb'

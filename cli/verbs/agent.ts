@@ -80,8 +80,13 @@ async function start(tool: Tool, options: StartOptions): Promise<void> {
   const { startAgent } = await tool.loadAgent()
   const agent = await startAgent(agentOptions)
   await stopSignal
-  process.once('SIGTERM', () => process.exit(143)).once('SIGINT', () => process.exit(130))
-  await agent.stop()
+  const leave = (signal: NodeJS.Signals) => process.exit(signal === 'SIGINT' ? 130 : 143)
+  process.once('SIGTERM', leave).once('SIGINT', leave)
+  try {
+    await agent.stop()
+  } finally {
+    process.off('SIGTERM', leave).off('SIGINT', leave)
+  }
 }
 
 export function readStartOptions(options: StartOptions, cwd: string): AgentOptions {
