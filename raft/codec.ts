@@ -107,11 +107,11 @@ function writeBody(w: Writer, m: Message): void {
   switch (m.type) {
     case 'vote':
     case 'preVote':
-      w.int(m.lastIndex).int(m.lastTerm).byte(flag(m.transfer))
+      w.int(m.lastIndex).int(m.lastTerm).byte(flag(m.transfer)).int(m.commit).int(m.commitTerm)
       break
     case 'voteReply':
     case 'preVoteReply':
-      w.byte(flag(m.granted))
+      w.byte(flag(m.granted)).int(m.commit).int(m.commitTerm)
       break
     case 'append':
       w.int(m.prevIndex).int(m.prevTerm).int(m.commit).int(m.entries.length)
@@ -159,10 +159,18 @@ function readBody(r: Reader, type: Message['type'], a: { from: number; to: numbe
   switch (type) {
     case 'vote':
     case 'preVote':
-      return { type, ...a, lastIndex: r.int(), lastTerm: r.int(), transfer: r.bool() }
+      return {
+        type,
+        ...a,
+        lastIndex: r.int(),
+        lastTerm: r.int(),
+        transfer: r.bool(),
+        commit: r.int(),
+        commitTerm: r.int(),
+      }
     case 'voteReply':
     case 'preVoteReply':
-      return { type, ...a, granted: r.bool() }
+      return { type, ...a, granted: r.bool(), commit: r.int(), commitTerm: r.int() }
     case 'append':
       return {
         type,

@@ -271,14 +271,21 @@ export class Raft {
     if (type === 'preVote') this.becomePreCandidate()
     else this.becomeCandidate()
     const term = type === 'preVote' ? this.term + 1 : this.term
+    const known = this.#commitHint()
     for (const id of members(this.conf)) {
       if (!isVoter(this.conf, id)) continue
       if (id === this.id) {
         // The own vote counts like any other, once it is durable.
-        this.send({ type: type === 'preVote' ? 'preVoteReply' : 'voteReply', to: id, term, granted: true })
+        this.send({
+          type: type === 'preVote' ? 'preVoteReply' : 'voteReply',
+          to: id,
+          term,
+          granted: true,
+          ...known,
+        })
       } else {
         const { lastIndex, lastTerm } = this.log
-        this.send({ type, to: id, term, lastIndex, lastTerm, transfer: kind === 'transfer' })
+        this.send({ type, to: id, term, lastIndex, lastTerm, transfer: kind === 'transfer', ...known })
       }
     }
   }
@@ -302,6 +309,7 @@ export class Raft {
       this.#lowerTerm(m)
       return
     }
+    if ('commitTerm' in m) this.#learnCommit(m.commit, m.commitTerm)
     if (m.type === 'vote' || m.type === 'preVote') this.#handleVote(m)
     else if (this.role === 'leader') this.roles.leaderStep(this, m)
     else if (this.role === 'follower') this.roles.followerStep(this, m)
@@ -328,7 +336,7 @@ export class Raft {
       this.send({ type: 'appendReply', to: m.from, index: 0, rejected: false, hintIndex: 0, hintTerm: 0 })
     } else if (m.type === 'preVote') {
       // Silence could deadlock: the asker needs our term to catch up with it.
-      this.send({ type: 'preVoteReply', to: m.from, granted: false })
+      this.send({ type: 'preVoteReply', to: m.from, granted: false, ...this.#commitHint() })
     }
   }
 
@@ -340,14 +348,27 @@ export class Raft {
       (m.type === 'preVote' && m.term > this.term)
     // Learners vote too: one that was promoted may not know yet, and its vote may be the one that is needed.
     if (canVote && this.log.isUpToDate(m.lastIndex, m.lastTerm)) {
-      this.send({ type: reply, to: m.from, term: m.term, granted: true })
+      this.send({ type: reply, to: m.from, term: m.term, granted: true, ...this.#commitHint() })
       if (m.type === 'vote') {
         this.electionElapsed = 0
         this.vote = m.from
       }
     } else {
-      this.send({ type: reply, to: m.from, granted: false })
+      this.send({ type: reply, to: m.from, granted: false, ...this.#commitHint() })
     }
+  }
+
+  #commitHint(): { commit: Index; commitTerm: Term } {
+    const { committed } = this.log
+    return { commit: committed, commitTerm: this.log.term(committed) ?? 0 }
+  }
+
+  /** What is committed stays committed, whoever says so, if it is the same entry here. */
+  #learnCommit(index: Index, term: Term): void {
+    if (this.role === 'leader' || term === 0 || !this.log.maybeCommit(index, term)) return
+    this.traceCommit()
+    // The election may be running in a configuration of the past.
+    if (this.role !== 'follower' && this.log.hasUnappliedConfig()) this.becomeFollower(this.term, NONE)
   }
 
   commitTo(index: Index): void {

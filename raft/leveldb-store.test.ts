@@ -41,10 +41,18 @@ async function close(): Promise<void> {
   open = []
 }
 
-const entry = (index: number, term = 1, size = 20): Entry => ({ index, term, kind: 'normal', data: Buffer.alloc(size, index) })
-const range = (lo: number, hi: number, term = 1, size = 20) => Array.from({ length: hi - lo + 1 }, (_, i) => entry(lo + i, term, size))
+const entry = (index: number, term = 1, size = 20): Entry => ({
+  index,
+  term,
+  kind: 'normal',
+  data: Buffer.alloc(size, index),
+})
+const range = (lo: number, hi: number, term = 1, size = 20) =>
+  Array.from({ length: hi - lo + 1 }, (_, i) => entry(lo + i, term, size))
 const all = (s: LevelLogStore) =>
-  s.entries(s.firstIndex(), s.lastIndex() + 1, Infinity).map(({ index, term, data }) => `${term}/${index}/${data.length}`)
+  s
+    .entries(s.firstIndex(), s.lastIndex() + 1, Infinity)
+    .map(({ index, term, data }) => `${term}/${index}/${data.length}`)
 
 async function* chunks(...list: string[]): AsyncIterable<Uint8Array> {
   for (const c of list) yield Buffer.from(c)
@@ -167,7 +175,9 @@ describe('what is not as it was is refused', () => {
     await create()
     await close()
     await expect(LevelLogStore.open(dir, { ...me, id: 8 })).rejects.toMatchObject({ code: 'foreign' })
-    await expect(LevelLogStore.open(dir, { ...me, clusterId: 'other' })).rejects.toMatchObject({ code: 'foreign' })
+    await expect(LevelLogStore.open(dir, { ...me, clusterId: 'other' })).rejects.toMatchObject({
+      code: 'foreign',
+    })
     await expect(LevelLogStore.create(dir, { ...me, conf })).rejects.toMatchObject({ code: 'exists' })
     await rm(path.join(dir, 'identity.json'))
     await expect(LevelLogStore.open(dir, me)).rejects.toMatchObject({ code: 'corrupt' })
@@ -189,7 +199,8 @@ describe('what is not as it was is refused', () => {
 
   test('one flipped bit anywhere in the write-ahead log, except in its last record', async () => {
     const s = await create()
-    for (let i = 2; i < 60; i++) await s.append([entry(i, 1, 1000)], { term: 1, vote: 7, commit: i - 1 }, true)
+    for (let i = 2; i < 60; i++)
+      await s.append([entry(i, 1, 1000)], { term: 1, vote: 7, commit: i - 1 }, true)
     await close()
     const [log] = await find(/\.log$/)
     const pristine = await readFile(path.join(dir, 'log', log as string))
@@ -220,7 +231,9 @@ describe('what is not as it was is refused', () => {
     await reopen() // recovery moves the log into a table
     await close()
     const tables = await find(/\.ldb$/)
-    const sizes = await Promise.all(tables.map(async (t) => (await readFile(path.join(dir, 'log', t))).length))
+    const sizes = await Promise.all(
+      tables.map(async (t) => (await readFile(path.join(dir, 'log', t))).length),
+    )
     const largest = Math.max(...sizes)
     expect(largest).toBeGreaterThan(100_000)
     await flip(tables[sizes.indexOf(largest)] as string, (size) => size >> 1)
@@ -260,7 +273,7 @@ describe('what is not as it was is refused', () => {
       let good: Buffer | undefined
       await tamper(async (db) => {
         good = await db.get(key)
-        const bad = Buffer.from(good as Buffer)
+        const bad = Buffer.from(good)
         bad[bad.length - 1] = (bad[bad.length - 1] as number) ^ 1
         await db.put(key, bad)
       })

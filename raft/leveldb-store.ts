@@ -119,7 +119,7 @@ export class LevelLogStore extends BaseStore implements LogStore {
       return new LevelLogStore(dir, db, state)
     } catch (e) {
       await db.close()
-      throw e
+      throw e instanceof StoreError ? e : openError(logDir, e)
     }
   }
 

@@ -68,14 +68,24 @@ interface Addressed {
   readonly term: Term
 }
 
-export interface VoteMessage extends Addressed {
+/**
+ * Rides on votes: an entry that is committed. Configurations take effect when applied, so after a leader is lost those
+ * who would elect the next one by the old configuration may need the vote of a member that by the new one neither
+ * campaigns nor grants it. Knowing the commit index, they can apply the new one.
+ */
+interface CommitHint {
+  readonly commit: Index
+  readonly commitTerm: Term
+}
+
+export interface VoteMessage extends Addressed, CommitHint {
   readonly type: 'vote' | 'preVote'
   readonly lastIndex: Index
   readonly lastTerm: Term
   /** Sent at the leader's wish (thesis 3.10), so it is heard although a leader is alive. */
   readonly transfer: boolean
 }
-export interface VoteReply extends Addressed {
+export interface VoteReply extends Addressed, CommitHint {
   readonly type: 'voteReply' | 'preVoteReply'
   readonly granted: boolean
 }

@@ -2,7 +2,7 @@ import type { Applied, StateMachine } from '../driver-api.ts'
 import type { SessionRow } from '../sessions.ts'
 import type { Index } from '../types.ts'
 
-interface Durable {
+export interface Durable {
   applied: Index
   list: readonly string[]
   rows: Map<string, Uint8Array>
@@ -24,6 +24,24 @@ export class ListMachine implements StateMachine {
   /** What a restart finds. */
   crashed(): ListMachine {
     return new ListMachine({ ...this.#durable, rows: new Map(this.#durable.rows) })
+  }
+
+  /** The durable part as text, and back: for a process that has to survive. */
+  dump(): string {
+    const { applied, list, rows } = this.#durable
+    return JSON.stringify({
+      applied,
+      list,
+      rows: [...rows].map(([k, v]) => [k, Buffer.from(v).toString('base64')]),
+    })
+  }
+  static parse(text: string): Durable {
+    const { applied, list, rows } = JSON.parse(text) as {
+      applied: number
+      list: string[]
+      rows: [string, string][]
+    }
+    return { applied, list, rows: new Map(rows.map(([k, v]) => [k, Buffer.from(v, 'base64')])) }
   }
 
   get applied(): Index {
