@@ -100,7 +100,7 @@ async function wire(
     it.close(),
   )
   const machine = started.add(
-    await ClusterStateMachine.open(await StateDb.open(folder.folders.state, false)),
+    await ClusterStateMachine.open(await StateDb.open(folder.folders.state)),
     (it) => it.close(),
   )
   const logStore = await LevelLogStore.open(folder.folders.log, {

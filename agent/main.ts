@@ -5,6 +5,8 @@ import { fingerprint } from './cluster/identity/ca.ts'
 import { openFolder } from './cluster/identity/data-folder.ts'
 import { setPeer } from './cluster/wire/address-book.ts'
 import { ProblemError } from '../contract/index.ts'
+import { StoreError } from '../raft/index.ts'
+import { StateDamaged } from './store/state-db.ts'
 import { compose, type RunningAgent } from './compose.ts'
 import { createLog } from './http/log.ts'
 import type { AgentOptions } from './options.ts'
@@ -32,6 +34,8 @@ export async function startAgent(given: AgentOptions): Promise<{ stop(): Promise
     log.fatal({ err: error }, 'the agent cannot go on and ends; tasks keep running')
     process.exitCode = 70
     log.flush(() => process.exit(70))
+  }).catch((error: unknown) => {
+    throw refusal(error)
   })
   log.info(
     { name: folder.identity.name, node: folder.identity.node, address: agent.advertise },
@@ -39,6 +43,18 @@ export async function startAgent(given: AgentOptions): Promise<{ stop(): Promise
   )
   announce(agent, given)
   return agent
+}
+
+/** Why the agent's storage cannot be used, and the way out. A member that may have forgotten what it promised must not vote. */
+function refusal(error: unknown): unknown {
+  if (error instanceof StateDamaged)
+    return new ProblemError('conflict', error.message, { hint: error.hint, cause: error })
+  if (!(error instanceof StoreError)) return error
+  const hint =
+    error.code === 'locked'
+      ? 'Stop the other process first.'
+      : 'Move the data folder away and join again as a new member: `submarine cluster token` on another host, then `submarine agent start --join TOKEN`.'
+  return new ProblemError('conflict', error.message, { hint, cause: error })
 }
 
 /** What a person reads who started it by hand; where a password was chosen beforehand, none is shown. */

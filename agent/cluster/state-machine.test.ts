@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { Level } from 'level'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Actor } from '../../contract/index.ts'
-import { StateDamaged, StateDb } from '../store/state-db.ts'
+import { StateDb } from '../store/state-db.ts'
 import type { Command } from './commands.ts'
 import { ClusterStateMachine, encodeEntry, readAnswer } from './state-machine.ts'
 
@@ -20,8 +20,8 @@ afterEach(async () => {
   await rm(folder, { recursive: true })
 })
 
-async function machine(name = 'a', create = true): Promise<ClusterStateMachine> {
-  const made = await ClusterStateMachine.open(await StateDb.open(join(folder, name), create))
+async function machine(name = 'a'): Promise<ClusterStateMachine> {
+  const made = await ClusterStateMachine.open(await StateDb.open(join(folder, name)))
   open.push(made)
   return made
 }
@@ -62,7 +62,7 @@ describe('the state machine on LevelDB', () => {
     await first.flush(first.applied, [{ key: 'client', value: Buffer.from([1, 2, 3]) }], false)
     run(first, submit('never-flushed'))
     await close(first)
-    const second = await machine('a', false)
+    const second = await machine('a')
     expect(second.applied).toBe(2)
     expect([...second.state.experiments.keys()]).toEqual(['e1'])
     expect(second.state.experiments.get('e1')?.resource_version).toBe(2)
@@ -112,7 +112,7 @@ describe('the state machine on LevelDB', () => {
     expect(other.state.experiments.toJS()).toEqual(one.state.experiments.delete('after-the-snapshot').toJS())
     expect(await codes(other)).toEqual((await codes(one)).slice(0, 4))
     await close(other)
-    const again = await machine('b', false)
+    const again = await machine('b')
     expect([...again.state.experiments.keys()]).toEqual(['e1', 'e2'])
     expect(await codes(again, 'e2')).toEqual(['experiment.accepted'])
   })
@@ -137,10 +137,6 @@ describe('the state machine on LevelDB', () => {
 })
 
 describe('a damaged state database', () => {
-  it('is not made anew when it is missing', async () => {
-    await expect(StateDb.open(join(folder, 'gone'), false)).rejects.toThrow(StateDamaged)
-  })
-
   it.each([
     [
       'a row was altered',
@@ -158,7 +154,7 @@ describe('a damaged state database', () => {
     const value = change((await level.get(key)) ?? Buffer.alloc(0))
     await (value ? level.put(key, value) : level.del(key))
     await level.close()
-    const db = await StateDb.open(join(folder, 'a'), false)
+    const db = await StateDb.open(join(folder, 'a'))
     await expect(db.load()).rejects.toThrow(says)
     await db.close()
   })

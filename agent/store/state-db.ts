@@ -8,7 +8,7 @@ import { emptyState, tableNames } from '../cluster/transaction.ts'
 /** The state database cannot be trusted: what is wrong and what to do. */
 export class StateDamaged extends Error {
   readonly hint =
-    'Stop the agent, move the state folder away and start it again: it is rebuilt from the snapshot and the log.'
+    'Move this folder away and start the agent again: the state is rebuilt from the snapshot and the log.'
 }
 
 /** Everything one flush writes, atomically. */
@@ -50,13 +50,9 @@ export class StateDb {
     this.#db = db
   }
 
-  /** `create` only when a cluster is formed or joined: an absent database is otherwise a lost one. */
-  static async open(dir: string, create: boolean): Promise<StateDb> {
-    const db = new Level<string, Buffer>(dir, {
-      valueEncoding: 'buffer',
-      createIfMissing: create,
-      errorIfExists: false,
-    })
+  /** A lost database is made anew: empty, it says applied 0, and raft restores its snapshot and replays its log. */
+  static async open(dir: string): Promise<StateDb> {
+    const db = new Level<string, Buffer>(dir, { valueEncoding: 'buffer' })
     try {
       await db.open()
     } catch (cause) {

@@ -245,9 +245,10 @@ export class Lab {
     return lines
   }
 
-  async newPorts(): Promise<void> {
-    const ports = await freePorts(this.agents.length * 2)
-    for (const [at, agent] of this.agents.entries()) {
+  /** The given agents listen elsewhere from their next start on. */
+  async newPorts(agents = this.agents): Promise<void> {
+    const ports = await freePorts(agents.length * 2)
+    for (const [at, agent] of agents.entries()) {
       agent.tls = ports[at * 2] ?? 0
       agent.http = ports[at * 2 + 1] ?? 0
     }

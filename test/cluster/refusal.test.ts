@@ -46,7 +46,8 @@ describe('an agent refuses to start', () => {
       if (/\.(log|ldb)$/.test(name)) await writeFile(join(log, name), 'garbage')
     const damaged = await refusal(agent)
     expect(damaged.code).not.toBe(0)
-    expect(damaged.said).toMatch(/damaged|corrupt|gap|missing/i)
+    expect(damaged.said).toMatch(/cannot be opened|damaged|gap/)
+    expect(damaged.said).toContain('hint: Move the data folder away and join again')
 
     await restore()
     await rm(join(agent.data, 'log'), { recursive: true })
@@ -65,6 +66,18 @@ describe('an agent refuses to start', () => {
     await restore()
     await agent.start()
     expect((await one.client().call('nodes.list', {})).items).toHaveLength(1)
+  })
+
+  it('no more when only the state database is gone: it is made again from the log', async () => {
+    const one = (lab = await Lab.start({ agents: 1 }))
+    const [agent] = one.agents
+    if (!agent) throw new Error('expected an agent')
+    const { id } = await one.submit({ name: 'kept', command: 'true', resources: 'cpu=0.5, memory=64Mi' })
+    const before = await one.ended(id)
+    await agent.kill()
+    await rm(join(agent.data, 'state'), { recursive: true })
+    await agent.start()
+    expect(await one.get(id)).toEqual(before)
   })
 
   it('with a join token that was used, and says how to get another', async () => {

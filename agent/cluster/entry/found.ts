@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { EMPTY_CONF, LevelLogStore } from '../../../raft/index.ts'
-import { StateDb } from '../../store/state-db.ts'
 import type { Command } from '../commands.ts'
 import { createCa, createKeyAndRequest, signNode } from '../identity/ca.ts'
 import { checkUnused, initFolder } from '../identity/data-folder.ts'
@@ -65,18 +64,10 @@ export async function foundCluster({
     clusterKey,
     prepare: async (folders) => {
       await writeFileDurably(join(data, foundingFile), JSON.stringify(founding), 0o600)
-      await createStores(folders, { id: first, clusterId: id, conf: { ...EMPTY_CONF, voters: [first] } })
+      const conf = { ...EMPTY_CONF, voters: [first] }
+      await (await LevelLogStore.create(folders.log, { id: first, clusterId: id, conf })).close()
     },
   }) // prettier-ignore
-}
-
-/** The only places where databases are made: later, one that is missing is a lost one. */
-export async function createStores(
-  folders: { readonly log: string; readonly state: string },
-  log: Parameters<typeof LevelLogStore.create>[1],
-): Promise<void> {
-  await (await LevelLogStore.create(folders.log, log)).close()
-  await (await StateDb.open(folders.state, true)).close()
 }
 
 export async function readFounding(data: string): Promise<Founding | undefined> {

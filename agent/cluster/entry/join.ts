@@ -1,9 +1,8 @@
-import { EMPTY_CONF } from '../../../raft/index.ts'
+import { EMPTY_CONF, LevelLogStore } from '../../../raft/index.ts'
 import { createKeyAndRequest } from '../identity/ca.ts'
 import { checkUnused, initFolder } from '../identity/data-folder.ts'
 import { requestJoin } from '../identity/join.ts'
 import { AddressBook } from '../wire/address-book.ts'
-import { createStores } from './found.ts'
 
 /** Join a cluster with a one-use token: a certificate for this host, and an empty log that the leader will fill. */
 export async function joinCluster(options: {
@@ -24,7 +23,7 @@ export async function joinCluster(options: {
     },
     credentials: { ca: reply.ca, cert: reply.certificate, key },
     prepare: async (folders) => {
-      await createStores(folders, { id: member, clusterId: cluster.id, conf: EMPTY_CONF })
+      await (await LevelLogStore.create(folders.log, { id: member, clusterId: cluster.id, conf: EMPTY_CONF })).close()
       await AddressBook.seed(data, reply.peers)
     },
   }) // prettier-ignore

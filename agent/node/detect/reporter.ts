@@ -14,10 +14,13 @@ export interface ReporterOptions {
   readonly intervalMs?: number
 }
 
+const retryMs = 2_000
+
 /** Keeps the cluster's picture of this node true: reports when what it has differs from what the cluster holds. */
 export class NodeReporter {
   readonly #options: ReporterOptions
   #timer: NodeJS.Timeout | undefined
+  #retry: NodeJS.Timeout | undefined
   #checking: Promise<void> = Promise.resolve()
   #inventory: Inventory | undefined
 
@@ -39,6 +42,7 @@ export class NodeReporter {
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     await this.#checking
+    clearTimeout(this.#retry)
   }
 
   /** Detect, and report if anything changed. Checks never run side by side. */
@@ -62,7 +66,10 @@ export class NodeReporter {
       )
       log.info({ gpus: gpus.length, ...resources }, 'reported what this node has')
     } catch (error) {
-      log.warn({ err: error }, 'could not report what this node has; trying again later')
+      log.warn({ err: error }, 'could not report what this node has; trying again soon')
+      // No leader yet, most likely: until it is told, nothing can be placed here.
+      clearTimeout(this.#retry)
+      this.#retry = setTimeout(() => void this.check(), retryMs)
     }
   }
 }
