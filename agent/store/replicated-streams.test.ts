@@ -172,6 +172,31 @@ describe('copying behind', () => {
     await until(async () => (await contentOf(rig.agent('b'), log)) === lines(0, 5))
   })
 
+  test('an append waits while a copy that is being made lags far behind', async () => {
+    rig = await Rig.start('a', 'b')
+    const { streams } = rig.agent('a')
+    let copying = false
+    let release = () => {}
+    const held = new Promise<void>((resolve) => (release = resolve))
+    rig.agent('b').peers.before = ({ method }) => {
+      if (method !== 'PUT') return
+      copying = true
+      return held
+    }
+    await streams.append(log, numbers(0, 1), 1)
+    await until(() => copying)
+    const record = { text: 'x'.repeat(3 * 1024 ** 2) }
+    let done = 0
+    const appends = [1, 2, 3, 4].map(() => streams.append(log, [record], 1).then(() => (done += 1)))
+    const file = await streams.local.file(log)
+    await until(() => done === 2 && file.size > 9 * 1024 ** 2)
+    for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+    expect(done).toBe(2)
+    release()
+    await Promise.all(appends)
+    await until(async () => (await rig.agent('b').streams.size(log)) === file.size)
+  })
+
   test('goes on by itself when the only follower comes back', async () => {
     rig = await Rig.start('a', 'b')
     const { streams } = rig.agent('a')

@@ -153,6 +153,24 @@ describe('following', () => {
     expect(await reading).toBe('1\n2\n3\n')
   })
 
+  test('signs of life come between records, never within one', async () => {
+    const file = await streams.file(key)
+    const body = following(file, 0, undefined, 1)
+    await streams.append(key, lines(1), false)
+    expect(String((await body.next()).value)).toBe('1\n')
+    expect(String((await body.next()).value)).toBe('\n')
+    // A follower's copy may stand in the middle of a record for a while.
+    await file.appendAt(2, Buffer.from('"half'))
+    let next = body.next()
+    for (let part; (part = String((await next).value)) !== '"half'; next = body.next())
+      expect(part).toBe('\n')
+    next = body.next()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    await file.appendAt(7, Buffer.from('"\n'))
+    expect(String((await next).value)).toBe('"\n')
+    await file.seal()
+  })
+
   test('ends when the task is deleted, and when told to', async () => {
     const file = await streams.file(key)
     await streams.append(key, lines(1), false)
