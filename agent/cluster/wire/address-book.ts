@@ -29,6 +29,8 @@ export interface AddressBookOptions {
 export class AddressBook {
   readonly #options: AddressBookOptions
   readonly #learned: Map<number, readonly string[]>
+  /** What others say they learned: worth a try when nothing else answers. Not kept, since it is second-hand. */
+  readonly #hints = new Map<number, string>()
   readonly #listeners = new Set<(member: number) => void>()
   #overrides: ReadonlyMap<number, string> = new Map()
   #overridesStamp = ''
@@ -63,6 +65,7 @@ export class AddressBook {
       this.#overrides.get(member),
       ...(this.#learned.get(member) ?? []),
       this.#options.state().get(member),
+      this.#hints.get(member),
     ]
     return [...new Set(all.filter((address) => address !== undefined))]
   }
@@ -81,6 +84,18 @@ export class AddressBook {
     const addresses = [...new Set([announced, ...seen, ...known])].slice(0, 4)
     this.#learned.set(member, addresses)
     this.#save()
+    for (const listener of this.#listeners) listener(member)
+  }
+
+  /** What this agent learned at first hand, for others to try. */
+  learned(): ReadonlyMap<number, string> {
+    return new Map([...this.#learned].flatMap(([member, [address]]) => (address ? [[member, address]] : [])))
+  }
+
+  /** Another member reached this one there. When all hosts moved at once, no two need to be introduced by hand. */
+  hint(member: number, address: string): void {
+    if (!parseAddress(address) || this.#hints.get(member) === address) return
+    this.#hints.set(member, address)
     for (const listener of this.#listeners) listener(member)
   }
 

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { z } from 'zod'
 import { Liveness, ProblemError, Usage } from '../../../contract/index.ts'
 import type { NodeLiveness, Peers } from '../cluster.ts'
+import type { AddressBook } from './address-book.ts'
 import { readWhole } from './exchange.ts'
 import { judgement, Ledger } from './judge.ts'
 import type { Log } from './tls.ts'
@@ -17,20 +18,27 @@ export interface HeartbeatOptions {
   /** Ids of all nodes, this one included. */
   readonly nodes: () => readonly string[]
   readonly usage: () => Promise<Usage>
+  /** Where members are reached, passed on so that two that lost each other meet again through a third. */
+  readonly addresses: Pick<AddressBook, 'learned' | 'hint'>
   /** Milliseconds on a clock that never jumps. */
   readonly clock: () => number
   readonly log: Log
   readonly intervalMs?: number
 }
 
-const Beat = z.object({ usage: Usage.nullable(), restarting: z.boolean().default(false) })
+const Addresses = z.array(z.tuple([z.int().positive(), z.string().max(300)])).max(1000)
+const Beat = z.object({
+  usage: Usage.nullable(),
+  restarting: z.boolean().default(false),
+  addresses: Addresses.default([]),
+})
 const Row = z.object({
   node: z.string(),
   liveness: Liveness,
   silent_ms: z.int().nullable(),
   usage: Usage.nullable(),
 })
-const Table = z.object({ nodes: z.array(Row) })
+const Table = z.object({ nodes: z.array(Row), addresses: Addresses.default([]) })
 const maxBytes = 4 << 20
 
 /**
@@ -114,7 +122,8 @@ export class Heartbeat {
   async #report(leader: string): Promise<boolean> {
     try {
       const body = await this.#tell(leader, false)
-      const { nodes } = Table.parse(JSON.parse(body))
+      const { nodes, addresses } = Table.parse(JSON.parse(body))
+      this.#hear(addresses)
       // Whoever answered may have been deposed meanwhile; the next beat goes to its successor.
       this.#publish(new Map(nodes.map(({ node, ...judged }) => [node, judged])))
       return true
@@ -128,7 +137,9 @@ export class Heartbeat {
     const { body } = await this.#options.peers.request(node, {
       method: 'POST',
       path: '/heartbeat',
-      body: JSON.stringify({ usage: this.#usage, restarting } satisfies z.input<typeof Beat>),
+      body: JSON.stringify({ usage: this.#usage, restarting, addresses: this.#learned() } satisfies z.input<
+        typeof Beat
+      >),
       timeoutMs: 2 * this.#intervalMs,
       signal: AbortSignal.timeout(4 * this.#intervalMs),
     })
@@ -138,7 +149,8 @@ export class Heartbeat {
   async #answer(from: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const parsed = Beat.safeParse(JSON.parse(await readWhole(request, maxBytes)))
     if (!parsed.success) throw new ProblemError('invalid_request', z.prettifyError(parsed.error))
-    const { usage, restarting } = parsed.data
+    const { usage, restarting, addresses } = parsed.data
+    this.#hear(addresses)
     const now = this.#options.clock()
     if (restarting) this.#restarting.set(from, now + judgement.restartGraceMs)
     else this.#restarting.delete(from)
@@ -147,7 +159,16 @@ export class Heartbeat {
     this.#ledger.heard(from, now, usage)
     const table = this.#ledger.table(this.#options.nodes(), now, this.#restarting)
     response.setHeader('content-type', 'application/json')
-    response.end(JSON.stringify({ nodes: [...table].map(([node, judged]) => ({ node, ...judged })) }))
+    const rows = [...table].map(([node, judged]) => ({ node, ...judged }))
+    response.end(JSON.stringify({ nodes: rows, addresses: this.#learned() } satisfies z.input<typeof Table>))
+  }
+
+  #learned(): [number, string][] {
+    return [...this.#options.addresses.learned()]
+  }
+
+  #hear(addresses: readonly [number, string][]): void {
+    for (const [member, address] of addresses) this.#options.addresses.hint(member, address)
   }
 
   #publish(table: ReadonlyMap<string, NodeLiveness>): void {

@@ -73,10 +73,19 @@ function readFrame(socket: Duplex, timeoutMs: number): Promise<unknown> {
       settle(() => reject(error instanceof Error ? error : new Error(String(error))))
     const closed = () => failed(new Error('closed before it said hello'))
     const timer = setTimeout(() => failed(new Error(`no hello within ${timeoutMs} ms`)), timeoutMs)
+    let bytes = Buffer.alloc(0)
     const read = () => {
       try {
-        const value = take(socket)
-        if (value !== undefined) settle(() => resolve(value))
+        // Kept here, not put back, until it is whole: what is put back is readable again at once.
+        bytes = Buffer.concat([bytes, (socket.read() as Buffer | null) ?? Buffer.alloc(0)])
+        const length = lengthOf(bytes)
+        if (bytes.length < length) return
+        const [payload] = new FrameParser(maxFrame).push(bytes.subarray(0, length))
+        const value = JSON.parse(String(payload)) as unknown
+        settle(() => {
+          if (bytes.length > length) socket.unshift(bytes.subarray(length))
+          resolve(value)
+        })
       } catch (error) {
         failed(error)
       }
@@ -86,16 +95,9 @@ function readFrame(socket: Duplex, timeoutMs: number): Promise<unknown> {
   })
 }
 
-function take(socket: Duplex): unknown {
-  const chunk = socket.read() as Buffer | null
-  if (!chunk) return undefined
-  const length = chunk.length < 8 ? Infinity : 8 + chunk.readUInt32LE(0)
-  if (length <= chunk.length) {
-    const [payload] = new FrameParser(maxFrame).push(chunk.subarray(0, length))
-    if (chunk.length > length) socket.unshift(chunk.subarray(length))
-    return JSON.parse(String(payload)) as unknown
-  }
-  if (length < Infinity && length > maxFrame) throw new Error('its hello is too long')
-  socket.unshift(chunk)
-  return undefined
+function lengthOf(bytes: Buffer): number {
+  if (bytes.length < 8) return 8
+  const length = 8 + bytes.readUInt32LE(0)
+  if (length > maxFrame) throw new Error('its hello is too long')
+  return length
 }

@@ -54,6 +54,8 @@ export class Listener {
       socket.once('close', () => this.#sockets.delete(socket))
     })
     this.#server.on('tlsClientError', (error, socket) => {
+      // A handshake that takes too long is only reported; the socket would stay.
+      socket.destroy()
       options.log.debug({ error: error.message, remote: socket.remoteAddress }, 'TLS handshake failed')
     })
   }
