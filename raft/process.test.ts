@@ -13,6 +13,7 @@ const script = path.join(import.meta.dirname, 'testing', 'process.ts')
 class Child {
   readonly process: ChildProcessWithoutNullStreams
   readonly ready: Promise<void>
+  readonly exited: Promise<'died'>
   readonly #waiting = new Map<string, (line: string) => void>()
   #onList: (list: string[]) => void = () => {}
   stderr = ''
@@ -21,6 +22,7 @@ class Child {
     this.process = spawn(process.execPath, [script, path.join(dir, String(id)), String(id), ports.join()])
     this.process.stderr.on('data', (d: Buffer) => (this.stderr += d.toString()))
     this.process.stdin.on('error', () => {})
+    this.exited = new Promise((resolve) => this.process.on('exit', () => resolve('died')))
     this.ready = new Promise((resolve, reject) => {
       this.process.on('exit', () => reject(new Error(`member ${id} did not start: ${this.stderr}`)))
       createInterface(this.process.stdout).on('line', (line) => {
@@ -36,10 +38,10 @@ class Child {
     this.ready.catch(() => {})
   }
 
-  /** What became of a command; never resolves when the process dies first. */
+  /** What became of a command: "ok …", "failed …" or "died". */
   propose(command: string): Promise<string> {
     this.process.stdin.write(`${command}\n`)
-    return new Promise((resolve) => this.#waiting.set(command, resolve))
+    return Promise.race([this.exited, new Promise<string>((resolve) => this.#waiting.set(command, resolve))])
   }
 
   list(): Promise<string[]> {
@@ -47,10 +49,9 @@ class Child {
     return new Promise((resolve) => (this.#onList = resolve))
   }
 
-  kill(): Promise<void> {
-    const gone = new Promise<void>((resolve) => this.process.once('exit', () => resolve()))
+  async kill(): Promise<void> {
     this.process.kill('SIGKILL')
-    return gone
+    await this.exited
   }
 }
 
@@ -91,11 +92,7 @@ test(
       while (writing) {
         const command = `w${id}-${serial++}`
         sent.add(command)
-        const child = children[id - 1] as Child
-        const answer = await Promise.race([
-          child.propose(command),
-          new Promise<string>((r) => child.process.once('exit', () => r('died'))),
-        ])
+        const answer = await (children[id - 1] as Child).propose(command)
         if (answer.startsWith('ok')) acked.add(command)
         if (answer === 'died') await new Promise((r) => setTimeout(r, 20))
       }
