@@ -214,6 +214,7 @@ async function wire(
     leader: () => cluster.status().leader,
     nodes: () => [...nodes().keys()],
     usage: () => usage.read(),
+    addresses,
     clock: () => performance.now(),
     log,
   })
