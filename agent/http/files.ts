@@ -37,8 +37,9 @@ export async function sendFile(
   const { start, end } = range ?? { start: 0, end: file.bytes - 1 }
   if (range) reply.status(206).header('content-range', `bytes ${start}-${end}/${file.bytes}`)
   reply.type(file.type).header('content-length', end - start + 1)
-  if (request.method === 'HEAD') return reply.send()
-  return reply.send(file.bytes === 0 ? Readable.from([]) : await file.open(range))
+  // A stream even where there is nothing to send: for no payload Fastify would answer the length 0.
+  const isEmpty = file.bytes === 0 || request.method === 'HEAD'
+  return reply.send(isEmpty ? Readable.from([]) : await file.open(range))
 }
 
 /** RFC 9110 §14: one range is served; several, or units nobody knows, mean the whole file. */
