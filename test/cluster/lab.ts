@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createWriteStream } from 'node:fs'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -110,6 +110,7 @@ export class Lab {
   /** A cluster whose nodes are all ready, with every agent a voter that should be one. */
   static async start(options: LabOptions = {}): Promise<Lab> {
     const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'submarine-lab-')))
+    await mkdir(folder, { recursive: true })
     const { docker, cpu = 2, memory = 1024 ** 3, demoFile } = options
     const args = [
       '--share-cpu', String(cpu), '--share-memory', String(memory),
