@@ -14,7 +14,10 @@ export interface Blobs {
    * one attempt, so that one other node holds them all. Default: everything from this agent.
    */
   replicate(sha256: string, signal?: AbortSignal, together?: string): Promise<string[]>
-  /** Read it from here or from whichever holder answers. Throws ProblemError `node_unreachable`, `not_found`. */
+  /**
+   * Read it from here or from whichever holder answers; goes on with the next one when that dies. `range` includes its
+   * end; `bytes` is the size of the whole file. Throws ProblemError `node_unreachable`, `not_found`.
+   */
   open(
     sha256: string,
     holders: readonly string[],
