@@ -165,7 +165,9 @@ async function observe(handle: string, of: { task: string; attempt: number }): P
     exit: ended,
   })
   const ended = await exit()
-  if (ended || !claim) return found(ended)
+  if (ended) return found(ended)
+  if (!claim)
+    return found((await readJson(files.launch)) ? null : lost('container_lost', 'Its files were removed.'))
   if (claim.bootId !== bootId()) return found(lost('host_restarted', 'The host was restarted while it ran.'))
   if (isAlive(claim.shim)) return found(null)
   // The shim may have ended in order between the two looks.

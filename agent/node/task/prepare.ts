@@ -32,10 +32,10 @@ export async function fetchCode(
       throw new Error('what arrived is not what was uploaded')
     } catch (error) {
       signal.throwIfAborted()
-      if (error instanceof BadArchive || isBadTar(error))
+      if (error instanceof BadArchive)
         throw new StartFailure(
           'code_invalid',
-          `The uploaded code cannot be unpacked: ${(error as Error).message}. Upload it again as a plain or gzip tar file.`,
+          `The uploaded code cannot be unpacked: ${error.message}. Upload it again as a plain or gzip tar file.`,
           error,
         )
       if ((error instanceof ProblemError && error.code === 'not_found') || Date.now() > deadline)
@@ -47,10 +47,4 @@ export async function fetchCode(
     }
     await delay(retryMs, undefined, { signal })
   }
-}
-
-/** The tar package's own words for an archive it cannot read. */
-function isBadTar(error: unknown): boolean {
-  const code = (error as { tarCode?: unknown; code?: unknown }).tarCode ?? (error as { code?: unknown }).code
-  return typeof code === 'string' && /^(TAR_|Z_)/.test(code)
 }

@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto'
-import { chmod, mkdir, rm } from 'node:fs/promises'
+import { chmod, link, mkdir, open, rm, symlink } from 'node:fs/promises'
 import path from 'node:path'
-import type { Readable } from 'node:stream'
-import { Transform } from 'node:stream'
+import { type Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { type ReadEntry, x as extract } from 'tar'
+import { Parser, type ReadEntry } from 'tar'
 
 export interface UnpackLimits {
   readonly files: number
@@ -28,11 +27,16 @@ export async function unpack(
   await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { recursive: true })
   const hash = createHash('sha256')
+  const over = new AbortController()
+  const writer = new EntryWriter(folder, limits, () => over.abort())
+  const parser = new Parser({ strict: true, onReadEntry: (entry) => writer.take(entry) })
   try {
-    await pipeline(source, hashing(hash), extractor(folder, new EntryChecker(limits)))
+    await pipeline(source, hashing(hash), parser as unknown as NodeJS.WritableStream, { signal: over.signal })
+    await writer.done()
   } catch (error) {
+    const problem = (await writer.giveUp()) ?? error
     await rm(folder, { recursive: true, force: true })
-    throw error
+    throw isUnreadable(problem) ? new BadArchive(problem.message, { cause: problem }) : problem
   }
   // The archive may have had an entry for the folder itself; tasks of any user work in it.
   await chmod(folder, 0o777)
@@ -48,28 +52,95 @@ function hashing(hash: ReturnType<typeof createHash>): Transform {
   })
 }
 
-function extractor(folder: string, checker: EntryChecker) {
-  const unpacker = extract({
-    cwd: folder,
-    strict: true,
-    // Files belong to the agent's user, whatever the archive says.
-    preserveOwner: false,
-    filter: (_path, entry) => {
-      const found = entry as ReadEntry
-      const problem = checker.check({
-        path: found.path,
-        type: found.type,
-        size: found.size,
-        linkpath: found.linkpath,
-      })
-      // Thrown here it would come out of the parser half-way; this ends the stream in order.
-      if (problem) unpacker.emit('error', new BadArchive(problem))
-      // No set-user-id programs; everything readable by whatever user the image runs as.
-      found.mode = ((found.mode ?? 0o644) & 0o777) | 0o444 | (found.type === 'Directory' ? 0o111 : 0)
-      return !problem
-    },
-  })
-  return unpacker
+/** Errors of the parser and of zlib, and of the file system when entries contradict each other (a file as a folder). */
+const unreadable = /^(TAR_|Z_|EISDIR$|ENOTDIR$|EEXIST$|ENAMETOOLONG$|EINVAL$|ENOENT$)/
+
+function isUnreadable(error: unknown): error is Error {
+  const { code, tarCode } = error as { code?: unknown; tarCode?: unknown }
+  return (
+    error instanceof Error && [code, tarCode].some((one) => typeof one === 'string' && unreadable.test(one))
+  )
+}
+
+/** Writes entries one after the other, so that nothing is under way any more once it has given up. */
+class EntryWriter {
+  readonly #folder: string
+  readonly #checker: EntryChecker
+  readonly #fail: () => void
+  #work: Promise<void> = Promise.resolve()
+  #current: ReadEntry | undefined
+  #problem: unknown
+  #over = false
+  readonly #made = new Set<string>()
+
+  constructor(folder: string, limits: UnpackLimits, fail: () => void) {
+    this.#folder = folder
+    this.#checker = new EntryChecker(limits)
+    this.#fail = fail
+  }
+
+  take(entry: ReadEntry): void {
+    // Whoever reads it gets its error; without a listener it would be thrown here too.
+    entry.on('error', () => undefined)
+    this.#work = this.#work.then(async () => {
+      // What is not read would hold up the parser.
+      if (this.#over) return void entry.resume()
+      try {
+        this.#current = entry
+        await this.#write(entry)
+      } catch (error) {
+        this.#problem ??= error
+        this.#over = true
+        this.#fail()
+      } finally {
+        this.#current = undefined
+      }
+    })
+  }
+
+  async done(): Promise<void> {
+    await this.#work
+    if (this.#problem) throw this.#problem as Error
+  }
+
+  /** Resolves when nothing is written any more, with what went wrong here first, if anything did. */
+  async giveUp(): Promise<unknown> {
+    const problem = this.#problem
+    this.#over = true
+    // It may wait for bytes that never come.
+    this.#current?.destroy(new Error('given up'))
+    await this.#work
+    return problem
+  }
+
+  async #write(entry: ReadEntry): Promise<void> {
+    const problem = this.#checker.check(entry)
+    if (problem) throw new BadArchive(problem)
+    const at = path.join(this.#folder, entry.path)
+    await this.#makeFolder(entry.type === 'Directory' ? at : path.dirname(at))
+    if (entry.type !== 'Directory') await rm(at, { force: true })
+    if (entry.type === 'SymbolicLink') await symlink(entry.linkpath ?? '', at)
+    else if (entry.type === 'Link') await link(path.join(this.#folder, entry.linkpath ?? ''), at)
+    else if (entry.type !== 'Directory') return await writeFile(entry, at)
+    entry.resume()
+  }
+
+  async #makeFolder(folder: string): Promise<void> {
+    if (this.#made.has(folder)) return
+    await mkdir(folder, { recursive: true, mode: 0o755 })
+    this.#made.add(folder)
+  }
+}
+
+async function writeFile(entry: ReadEntry, at: string): Promise<void> {
+  // No set-user-id programs; everything readable by whatever user the image runs as; no owner but the agent's.
+  const file = await open(at, 'wx', ((entry.mode ?? 0) & 0o777) | 0o644)
+  try {
+    for await (const chunk of entry) await file.write(chunk)
+    if (entry.mtime) await file.utimes(entry.mtime, entry.mtime)
+  } finally {
+    await file.close()
+  }
 }
 
 export interface ArchiveEntry {
