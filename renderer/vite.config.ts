@@ -16,6 +16,12 @@ export default defineConfig({
     // The content security policy has no data: for fonts, and inline scripts are forbidden.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // In one chunk, in order: what forbids Zod to compile runs before the first schema is made.
+    rolldownOptions: {
+      output: {
+        codeSplitting: { groups: [{ name: 'contract', test: /app\/no-eval|\/contract\/|\/zod\// }] },
+      },
+    },
   },
   server: {
     // During development the page is served by Vite; the API by an agent or its double.
