@@ -29,6 +29,7 @@ export interface Weather {
   readonly crashEvery: number
   readonly partitionEvery: number
   readonly changeEvery: number
+  readonly pauseEvery: number
   readonly proposeEvery: number
 }
 
@@ -41,6 +42,7 @@ export const calm: Weather = {
   crashEvery: 0,
   partitionEvery: 0,
   changeEvery: 0,
+  pauseEvery: 0,
   proposeEvery: 20,
 }
 export const storm: Weather = {
@@ -52,6 +54,7 @@ export const storm: Weather = {
   crashEvery: 400,
   partitionEvery: 500,
   changeEvery: 300,
+  pauseEvery: 400,
   proposeEvery: 8,
 }
 
@@ -70,6 +73,8 @@ class Machine {
   received = new Map<Index, Uint8Array>()
   /** Distinguishes lives: events of an earlier one are void. */
   life = 0
+  /** Until then it neither hears nor ticks, and does not know (SIGSTOP). */
+  pausedUntil = 0
   readonly reads = new Map<string, Index>()
 
   constructor(id: NodeId, store: MemoryStore) {
@@ -107,6 +112,7 @@ export class Sim {
     this.#every('changeEvery', () => this.#change())
     this.#every('proposeEvery', () => this.#read())
     this.#every('changeEvery', () => this.#disturb())
+    this.#every('pauseEvery', () => this.#pause())
   }
 
   run(ms: number): void {
@@ -118,6 +124,7 @@ export class Sim {
     this.#calm = true
     this.#weather = { ...calm, proposeEvery: 0 }
     this.#cut.clear()
+    for (const m of this.machines.values()) m.pausedUntil = 0
     for (const m of this.machines.values()) if (!m.node) this.#start(m)
     const end = this.heap.now + 20_000
     const proposal = () => {
@@ -188,7 +195,7 @@ export class Sim {
   #tickLater(m: Machine, life: number): void {
     this.heap.schedule(TICK * (0.9 + this.#rng.core.float() * 0.2), () => {
       if (m.life !== life || !m.node) return
-      m.node.tick()
+      if (m.pausedUntil <= this.heap.now) m.node.tick()
       this.#pump(m)
       this.#tickLater(m, life)
     })
@@ -200,7 +207,7 @@ export class Sim {
 
   #pump(m: Machine): void {
     const { node } = m
-    if (!node) return
+    if (!node || m.pausedUntil > this.heap.now) return
     while (node.hasReady(!m.writing)) {
       const ready = node.ready(!m.writing)
       for (const msg of ready.messages) this.#transmit(m, msg)
@@ -292,17 +299,25 @@ export class Sim {
     const snapshotTime = msg.type === 'snapshot' ? this.#rng.net.float() * 60 : 0
     this.heap.schedule(wait + snapshotTime, () => {
       const to = this.machines.get(msg.to)
-      const arrives = to?.node && !this.#cut.has(`${msg.from}>${msg.to}`)
-      if (msg.type === 'snapshot') {
-        this.#report(from, msg.to, Boolean(arrives && image))
-        if (!arrives || !image || to.node?.hasPendingSnapshot) return
-        to.received.set(msg.meta.index, image)
-      }
-      if (!arrives) return
-      this.#log(() => `${this.heap.now.toFixed(1)} ${describeMessage(msg)}`)
-      to.node?.step(msg)
-      this.#pump(to)
+      if (to && to.pausedUntil > this.heap.now) {
+        // It waits in the socket.
+        this.heap.schedule(to.pausedUntil - this.heap.now, () => this.#deliverNow(from, msg, image))
+      } else this.#deliverNow(from, msg, image)
     })
+  }
+
+  #deliverNow(from: Machine, msg: Message, image: Uint8Array | undefined): void {
+    const to = this.machines.get(msg.to)
+    const arrives = to?.node && !this.#cut.has(`${msg.from}>${msg.to}`)
+    if (msg.type === 'snapshot') {
+      this.#report(from, msg.to, Boolean(arrives && image))
+      if (!arrives || !image || to.node?.hasPendingSnapshot) return
+      to.received.set(msg.meta.index, image)
+    }
+    if (!arrives) return
+    this.#log(() => `${this.heap.now.toFixed(1)} ${describeMessage(msg)}`)
+    to.node?.step(msg)
+    this.#pump(to)
   }
 
   #log(line: () => string): void {
@@ -342,14 +357,13 @@ export class Sim {
 
   #propose(): void {
     for (const m of this.#running()) {
-      if (m.node?.role !== 'leader') continue
+      if (m.node?.role !== 'leader' || m.pausedUntil > this.heap.now) continue
       for (let n = this.#rng.work.int(4); n >= 0; n--) m.node.propose(this.#command())
     }
   }
 
   /** A read must see everything that was committed anywhere when it was asked for. */
-  #read(): void {
-    const m = this.#rng.work.pick(this.#running())
+  #read(m = this.#rng.work.pick(this.#running())): void {
     const id = `r${this.#serial++}`
     if (m.node?.readIndex(id)) m.reads.set(id, this.invariants.committed)
   }
@@ -374,12 +388,26 @@ export class Sim {
     if (nemesis.chance(0.5)) this.#write(m)
     m.writing = undefined
     m.node = undefined
+    m.pausedUntil = 0
     m.life++
     m.store = m.store.crashed()
     m.reads.clear()
     this.stats.crashes++
     this.heap.schedule(nemesis.float() * 600, () => {
       if (!m.node) this.#start(m)
+    })
+  }
+
+  /** What a member does first when it goes on is answer a read, and what it knows is old. */
+  #pause(): void {
+    const { nemesis } = this.#rng
+    const leader = this.#running().find((r) => r.node?.role === 'leader')
+    const m = leader && nemesis.chance(0.7) ? leader : nemesis.pick(this.#running())
+    const ms = nemesis.float() * 800
+    m.pausedUntil = this.heap.now + ms
+    this.heap.schedule(ms, () => {
+      if (m.node && m.pausedUntil <= this.heap.now) this.#read(m)
+      this.#pump(m)
     })
   }
 
