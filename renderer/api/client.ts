@@ -78,7 +78,7 @@ export function createApi({ send, onSignedOut, sleep }: ApiPorts): Api {
       } catch (error) {
         if (!isPassing(error)) throw error
         const query = { ...(input.query as object | undefined), consistency: 'local' }
-        return { value: await guard(client.call(id, { ...input, query } as typeof input)), old: true }
+        return { value: await guard(client.call(id, { ...input, query })), old: true }
       }
     },
   }

@@ -16,7 +16,7 @@ export interface WatchPorts {
 }
 
 /** A stream silent for so long is taken for dead: a host without power closes no connection. */
-const silenceLimit = 30_000
+const silenceLimit = 15_000
 
 /**
  * Keeps one watch stream open until `signal` aborts or the session ends: resumes after the last version seen, lists

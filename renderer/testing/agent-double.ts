@@ -8,160 +8,32 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import http from 'node:http'
 import path from 'node:path'
-import type { Event, Experiment, LogLine, Node, Task, WatchEvent } from '../../contract/objects.ts'
+import type { Experiment } from '../../contract/objects.ts'
 import { type ProblemCode, ProblemError } from '../../contract/problem.ts'
 import { parseSpec } from '../../contract/spec.ts'
-import { isFinal, type State } from '../../contract/states.ts'
-import { demoSpec, gpu, metrics, nodeOf, pastExperiments } from './double-data.ts'
+import { isFinal } from '../../contract/states.ts'
+import {
+  changes, events, experiments, logs, move, nodes, now, put, send, start, tell, watchers, world,
+} from './double-cluster.ts' // prettier-ignore
+import { demoSpec, metrics, pastExperiments } from './double-data.ts'
 
 const dist = path.join(import.meta.dirname, '../dist')
 const csp =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src 'self' data: blob:; font-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
-let version = 100
-let quorum = true
-let oldest = 0
-const nodes = new Map<string, Node>()
-const experiments = new Map<string, Experiment>()
-const events: Event[] = []
-const changes: { version: number; event: WatchEvent }[] = []
-const watchers = new Set<http.ServerResponse>()
-const logs = new Map<string, LogLine[]>()
-const now = () => new Date().toISOString()
-
-function tell(event: WatchEvent): void {
-  if (event.kind !== 'usage' && event.kind !== 'bookmark') changes.push({ version, event })
-  for (const watcher of watchers) send(watcher, event, event.kind === 'usage' ? undefined : version)
-}
-function send(response: http.ServerResponse, data: unknown, id?: number): void {
-  response.write(`${id === undefined ? '' : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`)
-}
-function put(experiment: Experiment): Experiment {
-  const stored = { ...experiment, resource_version: ++version }
-  const type = experiments.has(stored.id) ? 'MODIFIED' : 'ADDED'
-  experiments.set(stored.id, stored)
-  tell({ kind: 'experiment', type, object: stored })
-  return stored
-}
-function happen(code: string, kind: Event['subject']['kind'], id: string, message: string): void {
-  const event: Event = {
-    id: String(++version).padStart(12, '0'),
-    at: now(),
-    code,
-    subject: { kind, id },
-    message,
-    reason: null,
-    actor: 'system',
-  }
-  events.push(event)
-  tell({ kind: 'event', type: 'ADDED', object: event })
-}
-function move(id: string, state: State, task: Partial<Task> = {}): void {
-  const was = experiments.get(id)
-  if (!was || isFinal(was.state)) return
-  const ended = isFinal(state) ? now() : null
-  const started = was.started_at ?? (state === 'Running' ? now() : null)
-  const tasks = was.tasks.map((one) => ({ ...one, ...task, state, started_at: started, finished_at: ended }))
-  put({ ...was, state, reason: null, started_at: started, finished_at: ended, tasks })
-  happen(`experiment.${state.toLowerCase()}`, 'experiment', id, `is ${state.toLowerCase()}`)
-}
-function log(id: string, text: string, stream: 'stdout' | 'stderr' = 'stdout'): void {
-  const task = experiments.get(id)?.tasks[0]
-  const lines = logs.get(id) ?? []
-  logs.set(id, lines)
-  if (task)
-    lines.push({
-      task: task.id,
-      attempt: 1,
-      offset: (lines.at(-1)?.offset ?? 0) + text.length + 40,
-      time: now(),
-      stream,
-      text,
-    })
-}
-
-/** A made-up run: placed, prints epochs, leaves files. */
-function start(id: string): void {
-  const node = [...nodes.values()][experiments.size % 3]
-  if (!node) return
-  setTimeout(
-    () => move(id, 'Starting', { node: node.id, runtime: 'docker', isolation: 'container', attempt: 1 }),
-    600,
-  )
-  setTimeout(() => move(id, 'Running'), 1800)
-  let epoch = 0
-  const timer = setInterval(() => {
-    const experiment = experiments.get(id)
-    if (experiment?.state !== 'Running')
-      return isFinal(experiment?.state ?? 'Failed') ? clearInterval(timer) : undefined
-    epoch++
-    log(
-      id,
-      `\u001b[2mepoch\u001b[0m ${String(epoch).padStart(3)}  loss \u001b[36m${(2 / epoch).toFixed(4)}\u001b[0m  accuracy \u001b[32m${(1 - 1 / (epoch + 1)).toFixed(4)}\u001b[0m`,
-    )
-    if (epoch % 10 === 0) log(id, `warning: learning rate lowered to ${(0.1 / epoch).toFixed(5)}`, 'stderr')
-    if (epoch < 60) return
-    move(id, 'Succeeded', { exit_code: 0, artifacts: { files: 2, bytes: 20480, copies: 1 } })
-    clearInterval(timer)
-  }, 400)
-}
-
-for (const [at, name] of ['gpu-01', 'gpu-02', 'cpu-01'].entries())
-  nodes.set(`node-${at + 1}`, nodeOf(at, name))
-for (const experiment of pastExperiments()) {
-  put(experiment)
-  for (let at = 1; at <= 40; at++) log(experiment.id, `epoch ${at} loss ${(2 / at).toFixed(4)}`)
-}
-happen('node.joined', 'node', 'node-3', 'joined as a voter')
-
-setInterval(() => {
-  for (const node of nodes.values()) {
-    if (node.liveness === 'unreachable' || !node.usage) continue
-    const sway = (Math.sin(Date.now() / 9000 + node.member * 2) + 1) / 2
-    const used = {
-      cpu_percent: 12 + 70 * sway * (node.member === 3 ? 0.3 : 1),
-      memory_used: Math.round(node.usage.memory_total * (0.35 + 0.2 * sway)),
-    }
-    nodes.set(node.id, {
-      ...node,
-      usage: {
-        ...node.usage,
-        ...used,
-        at: now(),
-        gpus: node.inventory?.gpus.map((one) => gpu.usage(one, node, sway)) ?? [],
-      },
-    })
-  }
-  tell({
-    kind: 'usage',
-    type: 'MODIFIED',
-    object: [...nodes.values()].map(({ id, liveness, silent_ms, usage }) => ({
-      node: id,
-      liveness,
-      silent_ms,
-      usage,
-    })),
-  })
-  tell({
-    kind: 'bookmark',
-    type: 'BOOKMARK',
-    object: { resource_version: version, leader: quorum ? 'node-1' : null },
-  })
-}, 1000)
 
 type Handler = (at: {
   query: URLSearchParams
   parts: string[]
   body: Buffer
   response: http.ServerResponse
-  request: http.IncomingMessage
 }) => unknown
-const page = (items: unknown[]) => ({ items, next_page_token: null, resource_version: version })
+const page = (items: unknown[]) => ({ items, next_page_token: null, resource_version: world.version })
 const fail = (code: ProblemCode, detail?: string): never => {
   throw new ProblemError(code, detail)
 }
 const get = (id = '') => experiments.get(id) ?? fail('not_found', `no experiment ${id}`)
-const strong = (query: URLSearchParams) => quorum || query.get('consistency') === 'local' || fail('no_leader')
+const strong = (query: URLSearchParams) =>
+  world.quorum || query.get('consistency') === 'local' || fail('no_leader')
 const open = (response: http.ServerResponse) =>
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' }).flushHeaders()
 
@@ -193,10 +65,10 @@ const handlers: Record<string, Handler> = {
       id: 'c-7f3a91d2',
       name: 'vision-lab',
       created_at: now(),
-      leader: quorum ? 'node-1' : null,
+      leader: world.quorum ? 'node-1' : null,
       term: 4,
-      commit_index: version,
-      applied_index: version,
+      commit_index: world.version,
+      applied_index: world.version,
       voters: 3,
       may_fail: 1,
       warnings: [],
@@ -206,7 +78,7 @@ const handlers: Record<string, Handler> = {
         name: node.name,
         address: node.address,
         role: 'voter',
-        leader: quorum && node.id === 'node-1',
+        leader: world.quorum && node.id === 'node-1',
         reachable: node.liveness === 'ready',
       })),
     },
@@ -265,7 +137,7 @@ const handlers: Record<string, Handler> = {
   'DELETE experiments': ({ parts }) => {
     const object = get(parts[1])
     experiments.delete(object.id)
-    tell({ kind: 'experiment', type: 'DELETED', object: { ...object, resource_version: ++version } })
+    tell({ kind: 'experiment', type: 'DELETED', object: { ...object, resource_version: ++world.version } })
   },
   'GET experiments events': ({ parts }) => page(events.filter(({ subject }) => subject.id === parts[1])),
   'GET experiments metrics': ({ parts }) => metrics(get(parts[1])),
@@ -293,9 +165,9 @@ const handlers: Record<string, Handler> = {
         : [],
     )
   },
-  'GET experiments logs': ({ parts, query, response, request }) => {
+  'GET experiments logs': ({ parts, response }) => {
     const { id } = get(parts[1])
-    let offset = Number(query.get('offset') ?? -1)
+    let offset = -1
     open(response)
     const flush = () => {
       for (const line of logs.get(id) ?? []) if (line.offset > offset) send(response, line)
@@ -311,8 +183,8 @@ const handlers: Record<string, Handler> = {
     return { sha256: createHash('sha256').update(body).digest('hex'), bytes: body.length, copies: 2 }
   },
   'GET watch': ({ query, response }) => {
-    const after = Number(query.get('resource_version') ?? version)
-    if (after < oldest) fail('watch_expired')
+    const after = Number(query.get('resource_version') ?? world.version)
+    if (after < world.oldest) fail('watch_expired')
     open(response)
     for (const change of changes) if (change.version > after) send(response, change.event, change.version)
     watchers.add(response)
@@ -322,13 +194,11 @@ const handlers: Record<string, Handler> = {
 
 async function answer(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
   const url = new URL(request.url ?? '/', 'http://double')
-  const body = Buffer.concat(
-    (await (request as unknown as import('node:stream').Readable).toArray()) as Buffer[],
-  )
+  const body = Buffer.concat((await request.toArray()) as Buffer[])
   response.setHeader('content-security-policy', csp)
   if (url.pathname === '/double') {
-    if (url.searchParams.has('quorum')) quorum = url.searchParams.get('quorum') === '1'
-    if (url.searchParams.has('expire')) oldest = version
+    if (url.searchParams.has('quorum')) world.quorum = url.searchParams.get('quorum') === '1'
+    if (url.searchParams.has('expire')) world.oldest = world.version
     const silent = nodes.get(url.searchParams.get('silent') ?? '')
     if (silent) nodes.set(silent.id, { ...silent, liveness: 'unreachable', silent_ms: 74_000 })
     if (url.searchParams.has('cut')) for (const watcher of watchers) watcher.destroy()
@@ -341,9 +211,7 @@ async function answer(request: http.IncomingMessage, response: http.ServerRespon
   try {
     const isPublic = /^(version|session|ca\.pem)$/.test(parts[0] ?? '')
     if (!isPublic && !request.headers.cookie?.includes('submarine_session=double')) fail('unauthenticated')
-    const reply = handler
-      ? handler({ query: url.searchParams, parts, body, response, request })
-      : fail('not_found')
+    const reply = handler ? handler({ query: url.searchParams, parts, body, response }) : fail('not_found')
     if (response.headersSent || response.writableEnded) return
     if (reply === undefined) response.writeHead(204).end()
     else

@@ -122,9 +122,13 @@ export function pastExperiments(): Experiment[] {
         : null
     const failed =
       exit === 137
-        ? { code: 'oom_killed', message: 'the container ran out of memory (limit 32 GiB)' }
+        ? {
+            code: 'oom_killed',
+            message:
+              'It needed more memory than its limit of 32 GiB and was killed. Ask for more memory, or use less (a smaller batch, fewer data loaders).',
+          }
         : exit === 127
-          ? { code: 'exit_code', message: 'the command exited with code 127' }
+          ? { code: 'exit_code', message: 'It ended with exit code 127: the command was not found.' }
           : null
     const reason = waiting ?? failed
     return {

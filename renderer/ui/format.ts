@@ -38,11 +38,11 @@ export function duration(from: string | null, to: string | null, now: number): s
   return formatDuration(Math.max(0, ms) / 1000)
 }
 
-/** `just now`, `3m 12s ago`. */
+/** `just now`, `3m ago`: the largest unit alone. */
 export function ago(time: string, now: number): string {
   const seconds = (now - Date.parse(time)) / 1000
   if (seconds < 5) return 'just now'
-  return `${seconds < 3600 ? formatDuration(seconds).split(' ')[0] : formatDuration(seconds)} ago`
+  return `${formatDuration(seconds).split(' ')[0]} ago`
 }
 
 const sameDay = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' })

@@ -7,9 +7,10 @@ export interface KeptLine {
   readonly line: LogLine
   /** Text without terminal colours, for search and copying. */
   readonly plain: string
+  /** Set on the first line of a second or later attempt. */
+  readonly begins: number | undefined
 }
 
-// eslint-disable-next-line no-control-regex -- terminal colours begin with the escape character
 const ansi = /\u001b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\u0007]*(?:\u0007|\u001b\\)|[@-Z\\-_])/g
 
 /**
@@ -41,19 +42,15 @@ export class LogBuffer {
     for (const line of lines) {
       const key = `${line.task}#${line.attempt}`
       if (line.offset <= (this.#seen.get(key) ?? -1)) continue
+      const begins = line.attempt > 1 && !this.#seen.has(key) ? line.attempt : undefined
       this.#seen.set(key, line.offset)
-      fresh.push({ seq: this.#seq++, line, plain: plainText(line.text) })
+      fresh.push({ seq: this.#seq++, line, plain: plainText(line.text), begins })
     }
     if (!fresh.length) return
     const all = [...this.#lines, ...fresh]
     const excess = all.length - this.#capacity * (hold ? 2 : 1)
     if (excess > 0) this.#dropped += excess
     this.#lines = excess > 0 ? all.slice(excess) : all
-  }
-
-  /** Where to go on reading a task's attempt; undefined when none of it was seen. */
-  offset(task: string, attempt: number): number | undefined {
-    return this.#seen.get(`${task}#${attempt}`)
   }
 
   clear(): void {

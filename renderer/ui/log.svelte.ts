@@ -62,16 +62,11 @@ export class LogModel {
     if (!this.#follow) this.#unread += this.#lines.length + this.#buffer.dropped - before
   }
 
-  offset(task: string, attempt: number): number | undefined {
-    this.flush()
-    return this.#buffer.offset(task, attempt)
-  }
-
   clear(): void {
     this.#pending = []
     this.#buffer.clear()
     this.#lines = this.#buffer.lines
-    this.#unread = 0
+    this.follow = true
   }
 
   text(): string {

@@ -1,4 +1,5 @@
 import type { Event, Experiment } from '../../../contract/objects.ts'
+import { href } from '../../app/routes.ts'
 
 export type Tone = 'good' | 'bad' | 'busy' | 'plain'
 
@@ -7,7 +8,7 @@ export function toneOf({ code }: Pick<Event, 'code'>): Tone {
   const word = code.split('.').at(-1) ?? ''
   if (/fail|unreach|lost|expel|refus|error|oom|kill|low/.test(word)) return 'bad'
   if (/succeed|ready|joined|return|elected/.test(word)) return 'good'
-  if (/running|start|placed|created|submitted|accepted/.test(word)) return 'busy'
+  if (/running|start|placed|created|accepted|signed_in/.test(word)) return 'busy'
   return 'plain'
 }
 
@@ -17,26 +18,41 @@ interface Known {
   nodeName(id: string | null): string | null
 }
 
-export interface Subject {
+/** A message cut at the name of what it is about, so that the name can be a link. */
+export interface Told {
+  readonly before: string
   readonly name: string
-  readonly experiment?: string
-  readonly node?: string
+  readonly at: string
+  readonly after: string
 }
 
-/** What the event is about, by the name people gave it. */
-export function subjectOf({ subject }: Pick<Event, 'subject'>, known: Known): Subject {
+export function told(
+  { subject, message }: Pick<Event, 'subject' | 'message'>,
+  known: Known,
+): Told | undefined {
   const { kind, id } = subject
   if (kind === 'node') {
     const name = known.nodeName(id) ?? id
-    return { name, node: name }
+    return cut(message, name, name, href('node', { name }))
   }
-  const experiment =
-    kind === 'experiment'
-      ? known.experiment(id)
-      : kind === 'task'
-        ? known.experiments.find(({ tasks }) => tasks.some((task) => task.id === id))
-        : undefined
-  return experiment ? { name: experiment.name, experiment: experiment.id } : { name: id }
+  if (kind === 'experiment') {
+    const experiment = known.experiment(id)
+    return experiment && cut(message, experiment.name, experiment.name, href('experiment', { id }))
+  }
+  if (kind !== 'task') return undefined
+  for (const { id: workload, name, tasks } of known.experiments) {
+    const task = tasks.find((one) => one.id === id)
+    // The task's id is for machines; its experiment's name is what people know it by.
+    if (task)
+      return cut(message, id, `${name} ${task.role}-${task.index}`, href('experiment', { id: workload }))
+  }
+  return undefined
+}
+
+function cut(message: string, wanted: string, name: string, at: string): Told | undefined {
+  const start = message.indexOf(wanted)
+  if (start < 0) return undefined
+  return { before: message.slice(0, start), name, at, after: message.slice(start + wanted.length) }
 }
 
 /** Two lists of events as one, newest first, none twice. */

@@ -1,28 +1,23 @@
-import type { Experiment, Task } from '../../../contract/objects.ts'
+import type { Experiment, Reason, Task } from '../../../contract/objects.ts'
 import { isFinal } from '../../../contract/states.ts'
 import { sentence } from '../../ui/sentence.ts'
 
-const signals: Record<number, string> = {
-  1: 'SIGHUP',
-  2: 'SIGINT',
-  4: 'SIGILL: an instruction this processor does not know',
-  6: 'SIGABRT: the program gave up by itself',
-  7: 'SIGBUS',
-  8: 'SIGFPE',
-  9: 'SIGKILL: most often out of memory, or it did not end within the grace after a stop',
-  11: 'SIGSEGV: the program touched memory that is not its own',
-  13: 'SIGPIPE',
-  15: 'SIGTERM: somebody or something asked it to end',
+/** What to look at first, by exit code; 128 + n says "killed by signal n", as shells and engines write it. */
+const advice: Record<number, string> = {
+  125: 'The container could not be created: look at the image, the mounts and the runtime.',
+  126: 'Check the file’s mode and its first line.',
+  127: 'Check the spelling, and that the image holds the program.',
+  132: 'The program used an instruction that this processor does not have.',
+  134: 'The program gave up by itself.',
+  137: 'A kill comes most often from running out of memory.',
+  139: 'The program touched memory that is not its own.',
+  143: 'Somebody or something asked it to end.',
 }
 
-/** What an exit code says, in words; the convention of shells and container engines. */
+/** An exit code in words. */
 export function explainExit(code: number): string {
   if (code === 0) return 'The command ended well.'
-  if (code === 125) return 'The container could not be created: image, mounts or runtime.'
-  if (code === 126) return 'The command was found but cannot be executed.'
-  if (code === 127) return 'The command was not found in the image.'
-  if (code > 128 && code <= 192) return `Killed by ${signals[code - 128] ?? `signal ${code - 128}`}.`
-  return 'The command itself reported a failure; its log says more.'
+  return `It ended with exit code ${code}. ${advice[code] ?? 'Its log may say why.'}`
 }
 
 export interface Explanation {
@@ -31,19 +26,19 @@ export interface Explanation {
   readonly hint: string | null
 }
 
-/** Why the experiment is in its state: the server's reason, and what the exit code of the failed task means. */
+/** Why an experiment is in its state, when there is something to say: the server's reason, and what to look at. */
 export function explain(experiment: Experiment): Explanation | undefined {
-  const { reason, state, tasks } = experiment
+  const { state, tasks, stop_requested } = experiment
+  if (state === 'Succeeded') return undefined
+  if (stop_requested && !isFinal(state))
+    return { text: 'Stopping: the command has been asked to end.', code: null, hint: null }
   const failed = tasks.find((task) => task.state === 'Failed') ?? tasks.find((task) => task.exit_code)
-  const stopping = experiment.stop_requested && !isFinal(state)
-  const cause = reason ?? failed?.reason ?? waiting(tasks)?.reason ?? null
-  if (stopping) return { text: 'Stopping: the command has been asked to end.', code: null, hint: null }
-  const hint =
-    state === 'Failed' && failed?.exit_code
-      ? `Exit code ${failed.exit_code}. ${explainExit(failed.exit_code)}`
-      : null
-  if (!cause && !hint) return undefined
-  if (!cause) return { text: hint ?? '', code: null, hint: null }
+  const cause: Reason | null =
+    experiment.reason ?? (state === 'Failed' ? failed?.reason : waiting(tasks)?.reason) ?? null
+  const exit = state === 'Failed' ? (failed?.exit_code ?? null) : null
+  if (!cause) return exit ? { text: explainExit(exit), code: null, hint: null } : undefined
+  // A cause of its own, as "out of memory", needs no reading of the exit code.
+  const hint = exit && cause.code === 'exit_code' ? (advice[exit] ?? null) : null
   return { text: sentence(cause.message), code: cause.code, hint }
 }
 

@@ -3,20 +3,20 @@ import { isFinal } from '../../../contract/states.ts'
 import type { Api } from '../../api/client.ts'
 import { sleep } from '../../api/retry.ts'
 import { LogModel } from '../../ui/log.svelte.ts'
-import { followLog, type LogQuery, type LogStatus } from './log-follow.ts'
+import { followLog, type LogStatus } from './log-follow.ts'
 
-/** Lines asked for at first; what is older stays on the node and is a search or a download away. */
+/** Lines asked for at first; what is older stays on the node. */
 const firstTail = 50_000
 
 /** The log of one experiment, all tasks or one, held open while the page shows it. */
 export class LogFeed {
   readonly model = new LogModel()
   readonly #api: Api
-  readonly #experiment: () => Experiment | undefined
+  readonly #experiment: () => Experiment
   #status = $state.raw<LogStatus>('reading')
   #stop: AbortController | undefined
 
-  constructor(api: Api, experiment: () => Experiment | undefined) {
+  constructor(api: Api, experiment: () => Experiment) {
     this.#api = api
     this.#experiment = experiment
   }
@@ -26,18 +26,28 @@ export class LogFeed {
   }
 
   /** `task` empty: all; `attempt` undefined: the newest, and those that come after it. */
-  open(id: string, task: string, attempt: number | undefined): void {
+  open(task: string, attempt: number | undefined): void {
     this.close()
     this.model.clear()
-    this.model.follow = true
+    const { id } = this.#experiment()
     const { signal } = (this.#stop = new AbortController())
+    const query = {
+      // One attempt alone is read to its end; followed, the later ones would come after it.
+      ...(attempt === undefined ? { follow: '1' as const } : { attempt }),
+      ...(task ? { task } : {}),
+      tail: firstTail,
+    }
     void followLog(
       {
-        query: (lastTime) => this.#query(task, attempt, lastTime),
-        open: (query, inner) =>
-          this.#api.events('experiments.logs', { params: { experiment: id }, query, signal: inner }),
+        open: (after, inner) =>
+          this.#api.events('experiments.logs', {
+            params: { experiment: id },
+            query: after && after.id === undefined ? { ...query, since: after.time } : query,
+            signal: inner,
+            ...(after?.id ? { headers: { 'last-event-id': after.id } } : {}),
+          }),
         line: (line) => this.model.push(line),
-        over: () => this.#over(task, attempt),
+        over: () => attempt !== undefined || this.#isOver(task),
         status: (now) => (this.#status = now),
         sleep,
       },
@@ -49,30 +59,8 @@ export class LogFeed {
     this.#stop?.abort()
   }
 
-  #task(id: string) {
-    const tasks = this.#experiment()?.tasks ?? []
-    return id ? tasks.find((task) => task.id === id) : tasks.length === 1 ? tasks[0] : undefined
-  }
-
-  #query(id: string, wanted: number | undefined, lastTime: string | undefined): LogQuery {
-    const task = this.#task(id)
-    // Several tasks share no offset: go on from the time of the last line.
-    if (!task) return { follow: '1', ...(lastTime ? { since: lastTime } : { tail: firstTail }) }
-    const attempt = wanted ?? (task.attempt || undefined)
-    const offset = attempt === undefined ? undefined : this.model.offset(task.id, attempt)
-    return {
-      follow: '1',
-      task: task.id,
-      ...(attempt === undefined ? {} : { attempt }),
-      ...(offset === undefined ? { tail: firstTail } : { offset }),
-    }
-  }
-
-  #over(id: string, wanted: number | undefined): boolean {
-    const experiment = this.#experiment()
-    if (!experiment) return false
-    const task = this.#task(id)
-    if (!task) return isFinal(experiment.state)
-    return isFinal(task.state) || (wanted !== undefined && wanted < task.attempt)
+  #isOver(task: string): boolean {
+    const { state, tasks } = this.#experiment()
+    return isFinal(tasks.find(({ id }) => id === task)?.state ?? state)
   }
 }

@@ -7,19 +7,16 @@ import { backOff, type Sleep } from '../../api/retry.ts'
 /** reading: lines flow or will; ended: all is read; otherwise what stands in the way, while it is tried again. */
 export type LogStatus = 'reading' | 'ended' | ProblemError
 
-export interface LogQuery {
-  readonly follow: '1'
-  readonly task?: string
-  readonly attempt?: number
-  readonly tail?: number
-  readonly offset?: number
-  readonly since?: string
+/** Where a broken stream left off. */
+export interface LogPlace {
+  /** Of the last event: says how far every task was read; absent for very many tasks. */
+  readonly id: string | undefined
+  /** Time of the last line. */
+  readonly time: string
 }
 
 export interface LogPorts {
-  /** Where to begin, or to go on after what was received. */
-  query(lastTime: string | undefined): LogQuery
-  open(query: LogQuery, signal: AbortSignal): AsyncIterable<ServerEvent<LogLine>>
+  open(after: LogPlace | undefined, signal: AbortSignal): AsyncIterable<ServerEvent<LogLine>>
   line(line: LogLine): void
   /** Nothing more will be written. */
   over(): boolean
@@ -29,16 +26,16 @@ export interface LogPorts {
 
 /** Read a log until it is over, resuming where a broken stream left off. Lines may come twice: the buffer drops them. */
 export async function followLog(ports: LogPorts, signal: AbortSignal): Promise<void> {
-  let lastTime: string | undefined
+  let place: LogPlace | undefined
   let failures = 0
   while (!signal.aborted) {
     const overBefore = ports.over()
     try {
       ports.status('reading')
-      for await (const { data } of ports.open(ports.query(lastTime), signal)) {
+      for await (const { id, data } of ports.open(place, signal)) {
         if (signal.aborted) return
         failures = 0
-        lastTime = data.time
+        place = { id, time: data.time }
         ports.line(data)
       }
       // Over before the stream began: it held everything. Otherwise the last lines may still be on their way.

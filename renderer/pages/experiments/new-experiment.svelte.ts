@@ -64,7 +64,7 @@ export class NewExperiment {
   }
 
   fillDemo(): void {
-    if (this.#demo) this.#fill(structuredClone($state.snapshot(this.#demo)) as FormValues)
+    if (this.#demo) this.#fill(structuredClone(this.#demo))
   }
 
   async fillFrom(experiment: string): Promise<void> {
