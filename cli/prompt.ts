@@ -22,7 +22,8 @@ export const askPassword = (terminal: Terminal, question: string): Promise<strin
 
 /** Questions go to stderr: stdout belongs to data. What is typed in secret is not echoed. */
 async function ask(terminal: Terminal, question: string, secret: boolean): Promise<string> {
-  terminal.err(question)
+  // readline redraws the line it asks on; where nothing is echoed, the question must stand before it.
+  if (secret) terminal.err(question)
   const echo = new Writable({
     write: (chunk: Buffer, _encoding, done) => {
       if (!secret) terminal.err(chunk.toString())
@@ -34,7 +35,7 @@ async function ask(terminal: Terminal, question: string, secret: boolean): Promi
     const interrupted = new Promise<never>((_, reject) =>
       lines.once('SIGINT', () => reject(new Exit(exitCode.interrupted))),
     )
-    return await Promise.race([lines.question(''), interrupted])
+    return await Promise.race([lines.question(secret ? '' : question), interrupted])
   } finally {
     lines.close()
     if (secret) terminal.err('\n')

@@ -38,10 +38,11 @@ export function connect(terminal: Terminal, target: Target): Connection {
 }
 
 export async function resolveTarget(terminal: Terminal, config: Config, name?: string): Promise<Target> {
-  const { SUBMARINE_ADDRESS, SUBMARINE_TOKEN, SUBMARINE_CA } = terminal.env
+  const { SUBMARINE_API, SUBMARINE_TOKEN, SUBMARINE_CA } = terminal.env
+  // Tasks are given SUBMARINE_API: within one, the command reaches its own cluster at once.
+  const address = terminal.env.SUBMARINE_ADDRESS ?? SUBMARINE_API
   const ca = SUBMARINE_CA ? readAuthority(await readFile(SUBMARINE_CA, 'utf8'), SUBMARINE_CA).pem : undefined
-  if (SUBMARINE_ADDRESS && !name)
-    return fromEnvironment(SUBMARINE_ADDRESS.split(',').map(originOf), config, SUBMARINE_TOKEN, ca)
+  if (address && !name) return fromEnvironment(address.split(',').map(originOf), config, SUBMARINE_TOKEN, ca)
   const chosen = name ?? config.current
   if (!chosen)
     throw new ProblemError('unauthenticated', 'not signed in to any cluster', {

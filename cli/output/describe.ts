@@ -149,7 +149,14 @@ export function clusterDetails(terminal: Terminal, c: Cluster): string {
   return `${head}\n${members}${warnings}`
 }
 
-export const eventLine = (e: Event): string =>
-  `${e.at}  ${e.code.padEnd(20)}  ${plain(`${e.subject.kind}/${e.subject.id}  ${e.message}`)}${
-    e.reason ? plain(` (${e.reason.code}: ${e.reason.message})`) : ''
-  }\n`
+/** The reason is added where the message does not tell it already. */
+export function eventLine(e: Event): string {
+  const { reason } = e
+  const why = reason
+    ? e.message.includes(reason.message)
+      ? reason.code
+      : `${reason.code}: ${reason.message}`
+    : ''
+  const text = `${e.subject.kind}/${e.subject.id}  ${e.message}${why && ` (${why})`}`
+  return `${e.at}  ${e.code.padEnd(20)}  ${plain(text)}\n`
+}

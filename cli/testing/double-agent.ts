@@ -82,6 +82,7 @@ export class DoubleAgent {
         return void res.write(reply.subarray(0, this.cutBytesAt), () => this.kill())
       res.end(bytes ? reply : status === 204 ? undefined : JSON.stringify(reply))
     } catch (error) {
+      if (res.headersSent) return void res.destroy()
       const problem = error instanceof ProblemError ? error : new ProblemError('internal', String(error))
       res.writeHead(problem.status, { 'content-type': 'application/problem+json' })
       res.end(JSON.stringify(problem.toProblem()))

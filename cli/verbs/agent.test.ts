@@ -1,18 +1,22 @@
 import { describe, expect, it } from 'vitest'
-import type { AgentOptions, PeerAddress } from '../agent-module.ts'
+import type * as realAgent from '../../agent/main.ts'
+import type { AgentModule, AgentOptions, PeerAddress } from '../agent-module.ts'
 import { createProgram } from '../program.ts'
 import type { Terminal } from '../terminal.ts'
 import { readStartOptions } from './agent.ts'
 
 const terminal: Terminal = {
   env: {},
-  cwd: '/srv',
+  cwd: '/',
   stdin: process.stdin,
   interactive: false,
   out: () => undefined,
   err: () => undefined,
   paint: (_, text) => text,
 }
+
+/** Checked by the compiler: the agent's entry is what the command line takes it for. */
+export const fits = (agent: typeof realAgent): AgentModule => agent
 
 /** Runs the command with a double of the agent that only notes what it was asked. */
 async function run(...args: string[]) {
@@ -42,7 +46,7 @@ describe('submarine agent', () => {
     ) // prettier-ignore
     expect(asked).toMatchObject({ stopped: true })
     expect(asked.start).toEqual({
-      data: '/srv/data',
+      data: '/data',
       create: { clusterName: 'lab' },
       name: 'node-1',
       advertise: '10.0.0.1:7460',
@@ -82,9 +86,9 @@ describe('submarine agent', () => {
   })
 
   it('hands new addresses of members on', async () => {
-    const asked = await run('set-peer', '--data', 'data', 'node-1=10.0.0.1:7460', 'node-2=[fd00::2]:7460')
+    const asked = await run('set-peer', '--data', 'tmp', 'node-1=10.0.0.1:7460', 'node-2=[fd00::2]:7460')
     expect(asked.peers).toEqual([
-      '/srv/data',
+      '/tmp',
       [
         { node: 'node-1', address: '10.0.0.1:7460' },
         { node: 'node-2', address: '[fd00::2]:7460' },

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import type { AgentOptions, PeerAddress } from '../agent-module.ts'
 import { isHostPort } from '../connection/address.ts'
@@ -45,8 +46,10 @@ export function agentVerbs(program: Command, tool: Tool): void {
     .requiredOption('--data <folder>', 'data folder')
     .action(async (peers: string[], options: { data: string }) => {
       const entries = peers.map(readPeer)
+      const data = path.resolve(tool.terminal.cwd, options.data)
+      if (!existsSync(data)) throw new UsageError(`there is no data folder ${data}`)
       const { setPeers } = await tool.loadAgent()
-      await setPeers(path.resolve(tool.terminal.cwd, options.data), entries)
+      await setPeers(data, entries)
       tool.terminal.err(`Addresses written for ${entries.map((e) => e.node).join(', ')}.\n`)
     })
 }
