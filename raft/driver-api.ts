@@ -34,7 +34,10 @@ export interface Transport {
   /** Best effort; never throws, never blocks. */
   send(messages: readonly Message[]): void
   onMessage(f: (m: Message) => void): void
-  /** On a stream of its own, so that heartbeats never queue behind it. Resolves when the receiver has stored it. */
+  /**
+   * On a stream of its own, so that heartbeats never queue behind it. Resolves when the receiver has stored it,
+   * rejects when it did not; must do one of them (a receiver that stalls is to be given up), or it gets nothing else.
+   */
   sendSnapshot(m: SnapshotMessage, data: AsyncIterable<Uint8Array>): Promise<void>
   onSnapshot(f: (m: SnapshotMessage, data: AsyncIterable<Uint8Array>) => Promise<void>): void
 }

@@ -1,5 +1,5 @@
 import { Reader, Writer } from './bytes.ts'
-import type { Entry, Index } from './types.ts'
+import { RaftError, type Entry, type Index } from './types.ts'
 
 /**
  * Exactly-once commands (thesis 6.3). A client is registered by a log entry and named by that entry's index, so a
@@ -157,7 +157,7 @@ export async function splitRows(
   const need = async (n: number) => {
     while (head.length < n) {
       const next = await it.next()
-      if (next.done) throw new Error('the snapshot ends within its session table')
+      if (next.done) throw new RaftError('codec', 'the snapshot ends within its session table')
       head = Buffer.concat([head, next.value])
     }
   }

@@ -1,5 +1,14 @@
 import type { LogTail } from './tail.ts'
-import type { ConfState, Entry, HardState, Index, LogView, SnapshotMeta, Term } from './types.ts'
+import {
+  EMPTY_CONF,
+  type ConfState,
+  type Entry,
+  type HardState,
+  type Index,
+  type LogView,
+  type SnapshotMeta,
+  type Term,
+} from './types.ts'
 
 export type StoreErrorCode = 'corrupt' | 'foreign' | 'missing' | 'exists' | 'locked' | 'io' | 'closed'
 
@@ -60,8 +69,7 @@ export abstract class BaseStore implements LogView {
   }
 
   initial(): { hard: HardState; conf: ConfState; index: Index } {
-    const none = { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
-    return { hard: this.hard, conf: this.meta?.conf ?? none, index: this.meta?.index ?? 0 }
+    return { hard: this.hard, conf: this.meta?.conf ?? EMPTY_CONF, index: this.meta?.index ?? 0 }
   }
   firstIndex(): Index {
     return this.tail.firstIndex

@@ -250,8 +250,8 @@ export function entryBytes(e: Entry): number {
 /** The prefix that fits into maxBytes, never empty. */
 export function limitBytes(entries: readonly Entry[], maxBytes: number): readonly Entry[] {
   let size = 0
-  for (const [i, e] of entries.entries()) {
-    size += entryBytes(e)
+  for (let i = 0; i < entries.length; i++) {
+    size += entryBytes(entries[i] as Entry)
     if (size > maxBytes && i > 0) return entries.slice(0, i)
   }
   return entries
