@@ -187,6 +187,13 @@ describe('submit', () => {
     expect((JSON.parse(done.stdout) as Experiment).state).toBe('Failed')
   })
 
+  it('waits no longer than told, and leaves the experiment alone', async () => {
+    const done = await submit('name: a\ncommand: "true"\n', '--wait-timeout', '1s')
+    expect(done.code).toBe(124)
+    expect(done.stderr).toContain('submarine experiment stop exp-1')
+    expect(at.cluster.find('exp-1').state).toBe('Running')
+  })
+
   it('makes one experiment of a POST whose agent dies before it answers', async () => {
     first().beforeAnswer = (asked, agent) => asked.id === 'experiments.create' && agent.kill()
     expect(await submit('name: a\ncommand: "true"\n')).toMatchObject({ code: 0, stdout: 'exp-1\n' })

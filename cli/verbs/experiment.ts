@@ -10,7 +10,7 @@ import { readSpecFile } from '../spec/read.ts'
 import { type CommonOptions, connected, type Tool, verb } from '../tool.ts'
 import { experimentDataVerbs } from './experiment-data.ts'
 import { exitOf, followToEnd, orInterrupt, printLogs } from './follow.ts'
-import { sinceOption, wholeOption } from './options.ts'
+import { durationOption, sinceOption, wholeOption } from './options.ts'
 import { collect } from './pages.ts'
 import { findExperiment, findTask } from './resolve.ts'
 
@@ -23,13 +23,21 @@ export function experimentVerbs(program: Command, tool: Tool): void {
   experimentDataVerbs(experiment, tool)
 }
 
+interface SubmitOptions extends CommonOptions {
+  file: string
+  wait?: boolean
+  waitTimeout?: number
+  dryRun?: boolean
+}
+
 function submitVerb(experiment: Command, tool: Tool): void {
   const { terminal } = tool
   verb(experiment, 'submit', 'submit an experiment from a spec file')
     .requiredOption('-f, --file <file>', 'YAML or JSON file; - reads stdin')
     .option('--wait', 'follow it to its end and exit with its code')
+    .option('--wait-timeout <duration>', 'wait no longer than this; then exit with 124', durationOption)
     .option('--dry-run', 'check it against the cluster without running it')
-    .action(async (options: CommonOptions & { file: string; wait?: boolean; dryRun?: boolean }) => {
+    .action(async (options: SubmitOptions) => {
       const spec = await readSpecFile(terminal, options.file)
       await connected(tool, options, async (connection) => {
         const query = options.dryRun ? { dry_run: '1' as const } : {}
@@ -47,8 +55,8 @@ function submitVerb(experiment: Command, tool: Tool): void {
                 ? experimentDetails(terminal, e)
                 : `${e.id}\n`,
           )
-        if (!options.wait || options.dryRun) return show(created)
-        const final = await followToEnd(terminal, connection, created, false)
+        if ((!options.wait && !options.waitTimeout) || options.dryRun) return show(created)
+        const final = await followToEnd(terminal, connection, created, false, options.waitTimeout)
         show(final)
         const code = exitOf(final)
         if (code !== 0) throw new Exit(code)

@@ -34,16 +34,19 @@ export async function followToEnd(
   connection: Connection,
   experiment: Experiment,
   showLog: boolean,
+  limitSeconds?: number,
 ): Promise<Experiment> {
   await learnMembers(connection)
-  return orInterrupt(async (signal) => {
+  const goesOn = `Following stopped; the experiment goes on. To stop it: submarine experiment stop ${experiment.id}`
+  const follow = async (signal: AbortSignal) => {
     const say = (e: Experiment) => terminal.err(terminal.paint('dim', stateLine(e)) + '\n')
     const [final] = await Promise.all([
       waitUntilFinal(connection.client, experiment.id, say, signal),
       showLog ? printLogs(terminal, connection, experiment, { follow: true }, 'table', signal) : undefined,
     ])
     return final
-  }, `Following stopped; the experiment goes on. To stop it: submarine experiment stop ${experiment.id}`)
+  }
+  return orInterrupt(follow, goesOn, limitSeconds)
 }
 
 function stateLine(e: Experiment): string {
@@ -52,20 +55,31 @@ function stateLine(e: Experiment): string {
   return plain(`${e.id}: ${e.state}${place}${e.reason ? `: ${e.reason.message}` : ''}`)
 }
 
-/** Ctrl-C ends the watching, not what is watched. */
-export async function orInterrupt<T>(job: (signal: AbortSignal) => Promise<T>, message: string): Promise<T> {
+/** Ctrl-C, or the end of the time given, ends the watching, not what is watched. */
+export async function orInterrupt<T>(
+  job: (signal: AbortSignal) => Promise<T>,
+  message: string,
+  limitSeconds?: number,
+): Promise<T> {
   const controller = new AbortController()
-  const stop = () => controller.abort()
-  process.once('SIGINT', stop)
+  let code: number | undefined
+  const stop = (why: number) => {
+    code ??= why
+    controller.abort()
+  }
+  const interrupt = () => stop(exitCode.interrupted)
+  process.once('SIGINT', interrupt)
+  const timer = limitSeconds && setTimeout(() => stop(exitCode.waitTimeout), limitSeconds * 1000)
   try {
     return await job(controller.signal)
   } catch (error) {
-    if (controller.signal.aborted) throw new Exit(exitCode.interrupted, message)
+    if (code !== undefined) throw new Exit(code, message)
     // Whatever else still follows must not keep the process alive.
     controller.abort()
     throw error
   } finally {
-    process.off('SIGINT', stop)
+    clearTimeout(timer)
+    process.off('SIGINT', interrupt)
   }
 }
 
