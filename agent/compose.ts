@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
+import type { RuntimeName } from '../contract/index.ts'
 import { LevelLogStore, RaftDriver, systemEnv } from '../raft/index.ts'
 import { addressesOf } from './address.ts'
 import { Admission } from './cluster/admission.ts'
@@ -10,6 +11,7 @@ import { verifyPassword } from './cluster/identity/seal.ts'
 import { KeyHandover } from './cluster/key-handover.ts'
 import { Member } from './cluster/member.ts'
 import { Membership } from './cluster/membership.ts'
+import { formatAddress } from './cluster/identity/address.ts'
 import { nodeIdOf } from './cluster/rules/members.ts'
 import { ClusterSigner } from './cluster/signer.ts'
 import { ClusterStateMachine } from './cluster/state-machine.ts'
@@ -18,6 +20,7 @@ import { AddressBook } from './cluster/wire/address-book.ts'
 import { Heartbeat } from './cluster/wire/heartbeat.ts'
 import { Listener } from './cluster/wire/listener.ts'
 import { PeerWire } from './cluster/wire/peers.ts'
+import { alpn } from './cluster/wire/tls.ts'
 import { RaftTransport } from './cluster/wire/raft-transport.ts'
 import { createHttp } from './http/server.ts'
 import { httpServers, listenLoopback } from './listeners.ts'
@@ -67,6 +70,16 @@ class Started {
   }
 }
 
+/** What every part is made of. */
+interface Basis {
+  readonly folder: DataFolder
+  readonly options: AgentOptions
+  readonly log: Logger
+  readonly onFatal: (error: Error) => void
+  readonly started: Started
+  readonly address: ReturnType<typeof addressesOf>
+}
+
 /** The agent, wired. The only place that knows every room. */
 export async function compose(
   folder: DataFolder,
@@ -76,40 +89,42 @@ export async function compose(
 ): Promise<RunningAgent> {
   const started = new Started()
   started.add(folder, (it) => it.close())
+  const basis: Basis = { folder, options, log, onFatal, started, address: addressesOf(options) }
   try {
-    return await wire(folder, options, log, onFatal, started)
+    const stores = await openStores(basis)
+    const wire = await openWire(basis, stores)
+    const core = await openCluster(basis, stores, wire)
+    const kept = await openKept(basis, stores, wire, core.cluster)
+    const host = openHost(basis, stores, wire, core.cluster)
+    const loopback = await openDoors(basis, stores, wire, core, kept)
+    const { founded } = await begin(basis, stores, core, kept, host, loopback)
+    return { folder, advertise: basis.address.advertise, loopback, founded, stop: () => started.stop() }
   } catch (error) {
     await started.stop()
     throw error
   }
 }
 
-async function wire(
-  folder: DataFolder,
-  options: AgentOptions,
-  log: Logger,
-  onFatal: (error: Error) => void,
-  started: Started,
-): Promise<RunningAgent> {
+type Stores = Awaited<ReturnType<typeof openStores>>
+type Wire = Awaited<ReturnType<typeof openWire>>
+type Core = Awaited<ReturnType<typeof openCluster>>
+type Kept = Awaited<ReturnType<typeof openKept>>
+type Host = ReturnType<typeof openHost>
+
+/** The log and the state, as this member left them. */
+async function openStores({ folder, options, started }: Basis) {
+  const { folders, identity, path } = folder
+  const floor = options.diskFloor === undefined ? {} : { floor: options.diskFloor }
+  const space = started.add(await DiskSpace.open(path, floor), (it) => it.close())
+  const machine = await ClusterStateMachine.open(await StateDb.open(folders.state))
+  started.add(machine, (it) => it.close())
+  const raftLog = await LevelLogStore.open(folders.log, { id: identity.member, clusterId: identity.cluster })
+  return { space, machine, raftLog, nodes: () => machine.state.nodes }
+}
+
+/** The one port and the connections to the other agents. It opens when there is something to answer. */
+async function openWire({ folder, log, started, address }: Basis, { nodes }: Stores) {
   const { identity, credentials } = folder
-  const { host, port, advertise } = addressesOf(options)
-  let clusterKey = folder.clusterKey
-
-  const floor = options.diskFloor
-  const space = started.add(await DiskSpace.open(folder.path, floor === undefined ? {} : { floor }), (it) =>
-    it.close(),
-  )
-  const machine = started.add(
-    await ClusterStateMachine.open(await StateDb.open(folder.folders.state)),
-    (it) => it.close(),
-  )
-  const logStore = await LevelLogStore.open(folder.folders.log, {
-    id: identity.member,
-    clusterId: identity.cluster,
-  })
-
-  // The wire to the other agents.
-  const nodes = () => machine.state.nodes
   const addresses = await AddressBook.open({
     data: folder.path,
     state: () => new Map([...nodes().values()].map((node) => [node.member, node.address])),
@@ -119,16 +134,15 @@ async function wire(
     cluster: identity.cluster,
     member: identity.member,
     credentials: () => credentials,
-    advertised: () => advertise,
+    advertised: () => address.advertise,
   }
-  const memberOf = (node: string) =>
-    nodes().get(node)?.member ?? (Number(/^node-(\d+)$/.exec(node)?.[1]) || undefined)
+  // A member that has just joined knows the others by their ids alone.
+  const memberOf = (node: string) => nodes().get(node)?.member ?? memberIn(node)
   const peers = started.add(new PeerWire({ self, addresses, nodeOf: nodeIdOf, memberOf, log }), (it) =>
     it.close(),
   )
-  const transport = started.add(new RaftTransport({ self, addresses, random: systemEnv.random, log }), (it) =>
-    it.close(),
-  )
+  const transport = new RaftTransport({ self, addresses, random: () => systemEnv.random(), log })
+  started.add(transport, (it) => it.close())
   const http = started.add(httpServers(), (it) => it.close())
   const listener = new Listener({
     credentials,
@@ -136,174 +150,184 @@ async function wire(
     http1: http.http1,
     http2: http.http2,
     wire: {
-      'submarine-raft/1': (socket, member) => transport.accept(socket, member),
-      'submarine-snapshot/1': (socket, member) => transport.acceptSnapshot(socket, member),
-      'submarine-peer/1': (socket, member) => peers.accept(socket, member),
+      [alpn.raft]: (socket, member) => transport.accept(socket, member),
+      [alpn.snapshot]: (socket, member) => transport.acceptSnapshot(socket, member),
+      [alpn.peer]: (socket, member) => peers.accept(socket, member),
     },
     log,
   })
+  return { addresses, peers, transport, http, listener }
+}
 
-  // Raft and what stands on it.
-  const raft = started.add(
-    await RaftDriver.open({
-      id: identity.member,
-      store: logStore,
-      transport,
-      stateMachine: machine,
-      onFatal,
-      log: {
-        info: (message, fields) => log.info(fields ?? {}, message),
-        warn: (message, fields) => log.warn(fields ?? {}, message),
-      },
-    }),
-    (it) => it.close(),
-  )
-  const cluster = new Member(identity.member, raft, machine, peers)
-  const handover = new KeyHandover(
-    cluster,
-    () => clusterKey,
-    async (key) => {
-      await writeClusterKey(folder.path, key)
-      clusterKey = key
+/** Raft, and the member of the cluster that stands on it. */
+async function openCluster(
+  { folder, log, onFatal, started }: Basis,
+  { machine, raftLog }: Stores,
+  wire: Wire,
+) {
+  const { member } = folder.identity
+  const raft = await RaftDriver.open({
+    id: member,
+    store: raftLog,
+    transport: wire.transport,
+    stateMachine: machine,
+    onFatal,
+    log: {
+      info: (message, fields) => log.info(fields ?? {}, message),
+      warn: (message, fields) => log.warn(fields ?? {}, message),
     },
+  })
+  started.add(raft, (it) => it.close())
+  const cluster = new Member(member, raft, machine, wire.peers)
+  let clusterKey = folder.clusterKey
+  const keep = async (key: Buffer) => {
+    await writeClusterKey(folder.path, key)
+    clusterKey = key
+  }
+  const handover = new KeyHandover(cluster, () => clusterKey, keep)
+  const signer = new ClusterSigner(
+    () => machine.state,
+    () => clusterKey,
   )
-  const admission = new Admission(
-    cluster,
-    new ClusterSigner(
-      () => machine.state,
-      () => clusterKey,
-    ),
-  )
+  return { raft, cluster, handover, admission: new Admission(cluster, signer) }
+}
 
-  // What is kept beside the log.
+/** What is kept beside the log: files and streams, here and on a second node. */
+async function openKept(
+  { folder, log, started }: Basis,
+  { space, nodes }: Stores,
+  { peers }: Wire,
+  cluster: Member,
+) {
   const group = { peers, self: cluster.self.node, nodes: () => [...nodes().keys()] }
-  const blobs = started.add(
-    new ReplicatedBlobs({ ...group, local: await LocalBlobs.open(folder.path, space) }),
-    (it) => it.close(),
-  )
-  const streams = started.add(
-    new ReplicatedStreams({ ...group, local: await LocalStreams.open(folder.path, space), log }),
-    (it) => it.close(),
-  )
+  const blobs = new ReplicatedBlobs({ ...group, local: await LocalBlobs.open(folder.path, space) })
+  started.add(blobs, (it) => it.close())
+  const streams = new ReplicatedStreams({ ...group, local: await LocalStreams.open(folder.path, space), log })
+  started.add(streams, (it) => it.close())
+  return { blobs, streams }
+}
 
-  // This host.
-  const engine = options.docker ? new DockerEngine(options.dockerSocket) : null
-  const defaultImage = options.defaultImage ?? null
+/** What this host is, how loaded it is, and what runs tasks on it. */
+function openHost(
+  { folder, options, log, address }: Basis,
+  { space, nodes }: Stores,
+  { peers, addresses }: Wire,
+  cluster: Member,
+) {
+  const { docker, dockerSocket, processRuntime, defaultImage = null, share } = options
+  const engine = docker ? new DockerEngine(dockerSocket) : null
+  const dataDir = folder.path
+  const detect = () => detectInventory({ dataDir, engine, processRuntime, defaultImage, agentVersion })
+  const advertised = () => address.advertise
   const reporter = new NodeReporter({
     cluster,
-    detect: () =>
-      detectInventory({
-        dataDir: folder.path,
-        engine,
-        processRuntime: options.processRuntime,
-        defaultImage,
-        agentVersion,
-      }),
-    address: () => advertise,
+    detect,
+    address: advertised,
     log,
-    ...(options.share ? { share: options.share } : {}),
+    ...(share ? { share } : {}),
   })
   const usage = new UsageReader({
-    dataDir: folder.path,
+    dataDir,
     gpus: () => reporter.inventory?.gpus ?? [],
     diskLow: () => space.low(),
   })
   const heartbeat = new Heartbeat({
     peers,
+    addresses,
     self: cluster.self.node,
     leader: () => cluster.status().leader,
     nodes: () => [...nodes().keys()],
     usage: () => usage.read(),
-    addresses,
     clock: () => performance.now(),
     log,
   })
+  const owner = { cluster: folder.identity.cluster, node: cluster.self.node }
+  const network = isLoopback(address.host) ? 'host' : 'auto'
+  const runtimes: Runtime[] = [
+    ...(engine ? [new DockerRuntime({ engine, owner, defaultImage, network })] : []),
+    ...(processRuntime ? [new ProcessRuntime({ folder: join(dataDir, 'processes') })] : []),
+  ]
+  return { reporter, heartbeat, runtimes }
+}
 
-  // People and programs.
-  const services = started.add(
-    createServices({
-      cluster,
-      blobs,
-      streams,
-      space,
-      submitter: createDockerSubmitter(cluster),
-      verifyPassword,
-      admit: (request) => admission.admit(request),
-      version: agentVersion,
-      demo: options.demoFile !== undefined,
-    }),
-    (it) => it.close(),
-  )
-  const api = started.add(
-    await createHttp({
-      services,
-      log,
-      hosts: [advertise, `${taskHost}:${port}`],
-      consoleFolder,
-      demoFile: options.demoFile,
-    }),
-    (it) => it.close(),
-  )
+/** Open the doors to people and programs; answers the address on loopback, where that was asked for. */
+async function openDoors(
+  { options, log, started, address }: Basis,
+  { space }: Stores,
+  { http, listener }: Wire,
+  { cluster, admission }: Core,
+  kept: Kept,
+): Promise<string | undefined> {
+  const { demoFile, httpLoopback } = options
+  const services = createServices({
+    cluster,
+    ...kept,
+    space,
+    submitter: createDockerSubmitter(cluster),
+    verifyPassword,
+    admit: (request) => admission.admit(request),
+    version: agentVersion,
+    demo: demoFile !== undefined,
+  })
+  started.add(services, (it) => it.close())
+  const hosts = [address.advertise, `${taskHost}:${address.port}`]
+  const api = await createHttp({ services, log, hosts, consoleFolder, demoFile })
+  started.add(api, (it) => it.close())
   http.handle(api.handler)
   started.add(listener, (it) => it.close())
-  await listener.listen(host, port)
-  const loopback =
-    options.httpLoopback === undefined
-      ? undefined
-      : started.add(await listenLoopback(options.httpLoopback, api.handler), (it) => it.close())
+  await listener.listen(address.host, address.port)
+  if (httpLoopback === undefined) return undefined
+  const { port } = started.add(await listenLoopback(httpLoopback, api.handler), (it) => it.close())
+  return `http://localhost:${port}`
+}
 
-  // Everything can be asked; now it begins to act.
-  const loopbackOnly = host === '127.0.0.1' || host === 'localhost' || host === '::1'
-  const runtimes: Runtime[] = [
-    ...(engine
-      ? [
-          new DockerRuntime({
-            engine,
-            owner: { cluster: identity.cluster, node: cluster.self.node },
-            defaultImage,
-            network: loopbackOnly ? 'host' : 'auto',
-          }),
-        ]
-      : []),
-    ...(options.processRuntime ? [new ProcessRuntime({ folder: join(folder.path, 'processes') })] : []),
-  ]
-  const here = loopback
-    ? `http://127.0.0.1:${loopback.port}`
-    : `https://${loopbackOnly || host === '0.0.0.0' ? '127.0.0.1' : host}:${port}`
-  const reconciler = new NodeReconciler({
-    cluster,
-    blobs,
-    streams,
-    space,
-    runtimes,
-    dataDir: folder.path,
-    api: {
-      url: (runtime) => (runtime === 'docker' && !loopbackOnly ? `https://${taskHost}:${port}` : here),
-      caFile: join(folder.path, 'tls', 'ca.pem'),
-    },
-    clusterId: identity.cluster,
-    nodeId: cluster.self.node,
-    log,
-  })
-  heartbeat.start()
-  started.add(heartbeat, (it) => it.stop())
+/** Everything can be asked; now it begins to act. */
+async function begin(
+  { folder, log, onFatal, started, address }: Basis,
+  { space }: Stores,
+  { cluster, raft, handover }: Core,
+  kept: Kept,
+  { reporter, heartbeat, runtimes }: Host,
+  loopback: string | undefined,
+): Promise<{ founded: RunningAgent['founded'] }> {
+  started.add(heartbeat, (it) => it.stop()).start()
   const founded = found(folder, cluster)
   founded.catch(onFatal)
   started.add(new Membership(cluster, raft, (node) => handover.give(node), log), (it) => it.stop())
   started.add(new Planner(cluster, log), (it) => it.stop())
-  started.add(new Keeper({ cluster, blobs, streams, log }), (it) => it.stop()).start()
+  started.add(new Keeper({ cluster, ...kept, log }), (it) => it.stop()).start()
   started.add(reporter, (it) => it.stop())
   void founded.then(() => reporter.start())
+  const reconciler = new NodeReconciler({
+    cluster,
+    ...kept,
+    space,
+    runtimes,
+    dataDir: folder.path,
+    api: { url: (runtime) => apiFor(runtime, address, loopback), caFile: join(folder.path, 'tls', 'ca.pem') },
+    clusterId: folder.identity.cluster,
+    nodeId: cluster.self.node,
+    log,
+  })
   started.add(reconciler, (it) => it.stop())
   await reconciler.start()
   started.add(heartbeat, (it) => it.announceRestart())
-  return {
-    folder,
-    advertise,
-    loopback: loopback && `http://localhost:${loopback.port}`,
-    founded,
-    stop: () => started.stop(),
-  }
+  return { founded }
+}
+
+const isLoopback = (host: string) => host === 'localhost' || host === '::1' || host.startsWith('127.')
+const memberIn = (node: string) => Number(/^node-(\d+)$/.exec(node)?.[1]) || undefined
+
+/** How a task reaches the API of its agent: by the name its container has for the host, or on this host itself. */
+function apiFor(
+  runtime: RuntimeName,
+  { host, port }: Basis['address'],
+  loopback: string | undefined,
+): string {
+  if (runtime === 'docker' && !isLoopback(host)) return `https://${taskHost}:${port}`
+  if (loopback) return loopback.replace('localhost', '127.0.0.1')
+  const here = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
+  return `https://${formatAddress(here, port)}`
 }
 
 /** The founder puts the cluster into the log, once; a kill -9 before that is made good at the next start. */

@@ -11,8 +11,8 @@ import { once } from 'node:events'
 export function httpServers(): {
   http1: Server
   http2: ReturnType<typeof createHttp2>
-  handle(handler: Handler): void
-  close(): void
+  readonly handle: (handler: Handler) => void
+  readonly close: () => void
 } {
   let handler: Handler | undefined
   const answer: Handler = (request, response) => {
