@@ -39,11 +39,10 @@ export class Thinner {
 
   points(): Point[] {
     if (!this.#buckets) return this.#all
-    const inner = this.#buckets.flatMap(({ least, most }) => (least === most ? [least] : [least, most]))
+    const inner = this.#buckets.flatMap(({ least, most }) => [least, most])
     const kept = [this.#first, ...inner, this.#last].filter((point) => point !== undefined)
-    return kept.filter(
-      (point, at) => point !== kept[at - 1] && (point !== this.#last || at === kept.length - 1),
-    )
+    // One point may be first, least and last at once.
+    return [...new Set(kept)]
   }
 
   #put(point: Point): void {

@@ -61,7 +61,7 @@ function tooLarge(nodes: readonly KnownNode[], name: string, role: RoleSpec): st
   const parts = missing(largest).map(
     (kind) => `${amount(kind, role.resources)} asked, ${amount(kind, largest.allocatable)} there`,
   )
-  return `no node could ever run a task of ${name}: the largest, ${largest.name}, lacks ${parts.join('; ')}`
+  return `no node could ever run a task of ${name}: the largest, ${largest.name}, has too little: ${parts.join('; ')}`
 }
 
 /** A gang starts together, so all of it must fit at once into all nodes at their emptiest. */
