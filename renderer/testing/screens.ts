@@ -1,5 +1,5 @@
 /**
- * Pictures of every page against the agent double: `node renderer/testing/screens.ts OUTDIR [only]`. Counts content
+ * Pictures of every page against the agent double: `node renderer/testing/screens.ts OUTDIR [page,…]`, VIEWS=light-1280,… . Counts content
  * security policy violations, requests to other origins, page errors and (with AXE=1) accessibility violations on the way.
  */
 import { spawn } from 'node:child_process'
@@ -59,12 +59,9 @@ const browser = await chromium.launch({
   ],
 })
 try {
-  for (const [theme, width, height] of [
-    ['light', 1280, 800],
-    ['dark', 1280, 800],
-    ['light', 1024, 768],
-    ['dark', 640, 800],
-  ] as const) {
+  for (const view of (process.env['VIEWS'] ?? 'light-1280,dark-1280,light-1024,dark-640').split(',')) {
+    const [theme, width] = [view.split('-')[0] as 'light' | 'dark', Number(view.split('-')[1])]
+    const height = width > 1100 ? 800 : 768
     const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme })
     const page = await context.newPage()
     watch(page)
@@ -76,9 +73,9 @@ try {
     await page.getByRole('button', { name: 'Sign in' }).click()
     await page.getByRole('heading', { name: 'Overview', level: 1 }).waitFor()
     for (const [what, where] of Object.entries(pages)) {
-      if (only && only !== what) continue
+      if (only && !only.split(',').includes(what)) continue
       await page.goto(origin + where)
-      await page.waitForTimeout(2600)
+      await page.waitForTimeout(1500)
       if (what === 'new') await page.getByRole('button', { name: 'Demo' }).click()
       await page.screenshot({ path: name(what) })
       if (process.env['AXE']) {

@@ -16,7 +16,7 @@ const encoder = new TextEncoder()
  * streams them from disk while the archive is uploaded.
  */
 export function packTar(entries: readonly TarEntry[]): Blob {
-  const parts: BlobPart[] = []
+  const parts: (Blob | Uint8Array<ArrayBuffer>)[] = []
   for (const { path, file, modified = 0 } of entries) {
     const records = paxRecords(path, file.size)
     if (records.length) {
