@@ -38,6 +38,7 @@ function submitVerb(experiment: Command, tool: Tool): void {
     .option('--wait-timeout <duration>', 'wait no longer than this; then exit with 124', durationOption)
     .option('--dry-run', 'check it against the cluster without running it')
     .action(async (options: SubmitOptions) => {
+      const wait = (options.wait || options.waitTimeout !== undefined) && !options.dryRun
       const spec = await readSpecFile(terminal, options.file)
       await connected(tool, options, async (connection) => {
         const query = options.dryRun ? { dry_run: '1' as const } : {}
@@ -49,13 +50,9 @@ function submitVerb(experiment: Command, tool: Tool): void {
           })
         const show = (e: typeof created) =>
           print(terminal, options.output, e, () =>
-            options.dryRun
-              ? `valid: ${e.name}\n`
-              : options.wait
-                ? experimentDetails(terminal, e)
-                : `${e.id}\n`,
+            options.dryRun ? `valid: ${e.name}\n` : wait ? experimentDetails(terminal, e) : `${e.id}\n`,
           )
-        if ((!options.wait && !options.waitTimeout) || options.dryRun) return show(created)
+        if (!wait) return show(created)
         const final = await followToEnd(terminal, connection, created, false, options.waitTimeout)
         show(final)
         const code = exitOf(final)

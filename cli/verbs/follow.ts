@@ -55,6 +55,9 @@ function stateLine(e: Experiment): string {
   return plain(`${e.id}: ${e.state}${place}${e.reason ? `: ${e.reason.message}` : ''}`)
 }
 
+/** Beyond this Node's timers fire at once. */
+const longestTimer = 2 ** 31 - 1
+
 /** Ctrl-C, or the end of the time given, ends the watching, not what is watched. */
 export async function orInterrupt<T>(
   job: (signal: AbortSignal) => Promise<T>,
@@ -69,7 +72,8 @@ export async function orInterrupt<T>(
   }
   const interrupt = () => stop(exitCode.interrupted)
   process.once('SIGINT', interrupt)
-  const timer = limitSeconds && setTimeout(() => stop(exitCode.waitTimeout), limitSeconds * 1000)
+  const timer =
+    limitSeconds && setTimeout(() => stop(exitCode.waitTimeout), Math.min(limitSeconds * 1000, longestTimer))
   try {
     return await job(controller.signal)
   } catch (error) {
