@@ -181,7 +181,10 @@ function namesOf({ cluster, member, name, ips }: NodeCertificate): JsonGeneralNa
   const addresses = [...new Set(['127.0.0.1', '::1', ...ips.filter((ip) => isIP(ip) !== 0)])]
   return [
     { type: 'url', value: url },
-    ...[...new Set(['localhost', 'host.docker.internal', name])].map((value) => ({ type: 'dns' as const, value })),
+    ...[...new Set(['localhost', 'host.docker.internal', name])].map((value) => ({
+      type: 'dns' as const,
+      value,
+    })),
     ...addresses.map((value) => ({ type: 'ip' as const, value })),
   ]
 }

@@ -30,7 +30,7 @@ export class AddressBook {
   readonly #options: AddressBookOptions
   readonly #learned: Map<number, readonly string[]>
   /** What others say they learned: worth a try when nothing else answers. Not kept, since it is second-hand. */
-  readonly #hints = new Map<number, string>()
+  readonly #hints = new Map<number, readonly string[]>()
   readonly #listeners = new Set<(member: number) => void>()
   #overrides: ReadonlyMap<number, string> = new Map()
   #overridesStamp = ''
@@ -65,7 +65,7 @@ export class AddressBook {
       this.#overrides.get(member),
       ...(this.#learned.get(member) ?? []),
       this.#options.state().get(member),
-      this.#hints.get(member),
+      ...(this.#hints.get(member) ?? []),
     ]
     return [...new Set(all.filter((address) => address !== undefined))]
   }
@@ -94,12 +94,15 @@ export class AddressBook {
 
   /** Another member reached this one there. When all hosts moved at once, no two need to be introduced by hand. */
   hint(member: number, address: string): void {
-    if (!parseAddress(address) || this.#hints.get(member) === address) return
-    this.#hints.set(member, address)
+    const hints = this.#hints.get(member) ?? []
+    const known = [...hints, ...(this.#learned.get(member) ?? []), this.#options.state().get(member)]
+    // Several others may each say something else, again every second: only what is new is news.
+    if (!parseAddress(address) || known.includes(address)) return
+    this.#hints.set(member, [address, ...hints].slice(0, 3))
     for (const listener of this.#listeners) listener(member)
   }
 
-  /** Called when a member announced another address than before. */
+  /** Called when there is another address to try than before. */
   onLearned(listener: (member: number) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)

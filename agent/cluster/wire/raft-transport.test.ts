@@ -228,7 +228,6 @@ const snapshot = (from = 1): SnapshotMessage => ({
   },
 })
 
-// eslint-disable-next-line @typescript-eslint/require-await
 async function* one(bytes: Uint8Array) {
   yield bytes
 }
@@ -283,7 +282,7 @@ test('a receiver that does not read makes nothing grow, and gets the newest when
     expect(bytes).toBeLessThan((4 << 20) + (2 << 20) + (2 << 20))
   }
   socket.resume()
-  while (!atTwo.all.some((m) => m.type === 'append' && m.prevIndex === 399)) await new Promise(setImmediate)
+  await atTwo.until(() => atTwo.all.some((m) => m.type === 'append' && m.prevIndex === 399))
   const indexes = atTwo.all.flatMap((m) => (m.type === 'append' ? [m.prevIndex] : []))
   expect(indexes.length).toBeLessThan(400)
   expect(indexes).toEqual(indexes.toSorted((a, b) => a - b))

@@ -58,7 +58,7 @@ export class Lines {
       this.all.push(`${String(message)} ${JSON.stringify(fields)}`)
       for (const check of [...this.#waiting]) check()
     }
-    this.log = { debug: write, info: write, warn: write, error: write } as Log
+    this.log = { debug: write, info: write, warn: write, error: write }
   }
 
   async with(text: string): Promise<string> {
@@ -78,11 +78,11 @@ export class Lines {
 /** What came so far, and promises of what is still to come. */
 export class Inbox<T> {
   readonly all: T[] = []
-  readonly #waiting: { count: number; resolve: () => void }[] = []
+  readonly #waiting = new Set<() => void>()
 
   readonly add = (item: T): void => {
     this.all.push(item)
-    for (const waiter of this.#waiting) if (this.all.length >= waiter.count) waiter.resolve()
+    for (const check of [...this.#waiting]) check()
   }
 
   async first(): Promise<T> {
@@ -91,8 +91,20 @@ export class Inbox<T> {
   }
 
   async count(count: number): Promise<readonly T[]> {
-    if (this.all.length < count) await new Promise<void>((resolve) => this.#waiting.push({ count, resolve }))
+    await this.until(() => this.all.length >= count)
     return this.all
+  }
+
+  async until(holds: () => boolean): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const check = () => {
+        if (!holds()) return
+        this.#waiting.delete(check)
+        resolve()
+      }
+      this.#waiting.add(check)
+      check()
+    })
   }
 }
 
