@@ -44,11 +44,12 @@ export async function sendEvents(
   reply.hijack()
   const out = reply.raw
   out.writeHead(200, reply.getHeaders() as Record<string, string>)
+  out.flushHeaders()
   if (!asText) out.write(': events follow\n\n')
   let ended: unknown
   const heartbeat = setInterval(() => {
     if (stillAllowed()) {
-      if (!asText && !out.writableNeedDrain) out.write(': still here\n\n')
+      if (!asText && !out.writableNeedDrain && !out.destroyed) out.write(': still here\n\n')
       return
     }
     ended = new ProblemError('unauthenticated', 'the session ended')

@@ -39,10 +39,12 @@ function mountAll(
       url: route.path.replaceAll(/\{(\w+)\}/g, ':$1').replace(/\{\w+\*\}$/, '*'),
       exposeHeadRoute: route.method === 'GET' && route.stream !== 'events',
       handler: async (request, reply) => {
+        // Read before anything is awaited: a closed HTTP/2 session has no socket to ask.
+        const { encrypted = false } = request.raw.socket as { encrypted?: boolean }
         const { actor, credential } = await whoAsks(services, route, request)
         const abort = new AbortController()
         reply.raw.once('close', () => abort.abort())
-        const { encrypted = false } = request.raw.socket as { encrypted?: boolean }
+        if (reply.raw.destroyed) abort.abort()
         const input = read(request)
         reply.status(route.status)
         markLocal(services, reply, input.query)

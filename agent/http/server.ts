@@ -59,6 +59,8 @@ export async function createHttp(deps: HttpDeps): Promise<Http> {
     genReqId: () => randomBytes(8).toString('hex'),
     routerOptions: { maxParamLength: 5000 },
     exposeHeadRoutes: false,
+    // The listeners stop taking requests; what came before is answered.
+    return503OnClosing: false,
     frameworkErrors: (error, request, reply) => sendProblem(error, request, reply),
   })
   readBodies(app)

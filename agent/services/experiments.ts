@@ -48,8 +48,9 @@ export function createExperiments(deps: ServiceDeps): ExperimentService {
       return experimentView(cluster.state(), row)
     },
     async stop(actor, ref) {
-      const { id } = await experimentFor(cluster, actor, 'experiment:stop', ref)
-      await submitter.stop(id, actor)
+      const { id, stop_requested } = await experimentFor(cluster, actor, 'experiment:stop', ref)
+      // A repeat of a stop that was acknowledged to nobody, perhaps: it is stopping, or has.
+      if (!stop_requested) await submitter.stop(id, actor)
       return viewOf(cluster.state(), id)
     },
     async delete(actor, ref, ifVersion) {

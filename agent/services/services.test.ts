@@ -217,7 +217,11 @@ describe('stopping and deleting', () => {
       stop_requested: true,
     })
     world.finish(task)
-    await expect(services.experiments.stop(admin, 'exp-1')).rejects.toMatchObject({ code: 'conflict' })
+    expect(await services.experiments.stop(admin, 'exp-1')).toMatchObject({ stop_requested: true })
+    const [other = ''] = world.submit('exp-2')
+    world.run('exp-2')
+    world.finish(other)
+    await expect(services.experiments.stop(admin, 'exp-2')).rejects.toMatchObject({ code: 'conflict' })
     const { resource_version } = await services.experiments.get(admin, 'exp-1', strong)
     await expect(services.experiments.delete(admin, 'exp-1', resource_version - 1)).rejects.toMatchObject({
       code: 'precondition_failed',
