@@ -334,16 +334,25 @@ test('damaged notes are set aside', async () => {
 
 test('an attempt is never started again when the cluster knows another token of it', async () => {
   cluster = new DoubleCluster(experimentRow(), taskRow({ token_sha256: 'f'.repeat(64) }))
-  // The state machine takes no second token; the double is told so here.
-  const propose = cluster.propose.bind(cluster)
-  cluster.propose = async (command) => {
-    if (command.type === 'task.report' && command.state === 'Starting') return null as never
-    return propose(command)
-  }
   await agent()
   await isOver()
   expect(runtime.started).toEqual([])
   expect(cluster.task()?.reason?.code).toBe('state_lost')
+})
+
+test('an attempt that became final while it was prepared is not started', async () => {
+  cluster.setLeader(false)
+  await agent()
+  await until(async () => (await readdir(path.join(dataDir, 'tasks'))).length > 0)
+  // The cluster moves on before this node hears of it: its report comes late and changes nothing.
+  const propose = cluster.propose.bind(cluster)
+  cluster.propose = async (command) => {
+    if (cluster.leader) cluster.change({ task: taskRow({ state: 'Failed' }) })
+    return propose(command)
+  }
+  cluster.setLeader(true)
+  await isTidy()
+  expect(runtime.started).toEqual([])
 })
 
 test('a running task of which nothing is left has failed', async () => {

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import http from 'node:http'
-import type { AddressInfo } from 'node:net'
+import net, { type AddressInfo } from 'node:net'
 import path from 'node:path'
 import pino from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -389,6 +389,43 @@ print('x' * 300000)`
       expect(numbered).toEqual(Array.from({ length: 4000 }, (_, i) => `${stream} ${i}`))
     }
     expect(lines(kept.filter(({ l }) => l.startsWith('x'))).join('')).toBe('x'.repeat(300_000))
+  })
+
+  test('connections to the engine that break lose no line and no exit code', async () => {
+    const cut = new Set<net.Socket>()
+    const relay = net.createServer((client) => {
+      const server = net.connect(engine.socket)
+      for (const socket of [client, server]) {
+        cut.add(socket)
+        socket.on('error', () => undefined).on('close', () => cut.delete(socket))
+      }
+      client.pipe(server).pipe(client)
+    })
+    const socket = path.join(root, 'relay.sock')
+    relay.listen(socket)
+    await once(relay, 'listening')
+    try {
+      const runtime = new DockerRuntime({
+        engine: new DockerEngine(socket),
+        owner,
+        defaultImage: baseImageTag,
+      })
+      const script = 'i=0; until [ -e go ]; do echo $i; i=$((i+1)); sleep 0.01; done; exit 4'
+      const found = await runtime.start(launch(script))
+      const waiting = runtime.wait(found, never)
+      const told: string[] = []
+      for await (const { l } of runtime.log(found, null, never)) {
+        told.push(l)
+        if (told.length % 40 === 0) for (const one of cut) one.destroy()
+        if (told.length === 130) await writeFile(path.join(folder, 'code', 'go'), '')
+      }
+      expect((await waiting).exitCode).toBe(4)
+      expect(told).toEqual(told.map((_, i) => String(i)))
+      expect(told).toEqual(lines(await whole(newRuntime(), found)))
+    } finally {
+      for (const one of cut) one.destroy()
+      relay.close()
+    }
   })
 
   test('an agent that is gone while its container runs finds it again: the same one, its log, its exit code once', async () => {

@@ -20,7 +20,7 @@ export interface DockerOptions {
 }
 
 /** The longest the engine is believed without being asked again, ms. */
-const recheck = 10_000
+const recheck = 3000
 
 /** Attempts as containers of a Docker Engine. What it knows of them is all on the engine, found again by labels. */
 export class DockerRuntime implements Runtime {
@@ -68,7 +68,7 @@ export class DockerRuntime implements Runtime {
     const docker = await this.#options.engine.client()
     const container = docker.getContainer(found.handle)
     try {
-      await container.stop({ t: graceSeconds })
+      await container.stop({ t: Math.ceil(graceSeconds) })
     } catch (error) {
       // 304: it has ended already; 404: it is gone.
       if (statusOf(error) !== 304 && statusOf(error) !== 404) throw error

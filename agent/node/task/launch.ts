@@ -65,15 +65,18 @@ function checkSpace({ space }: RunnerContext): void {
 
 /** Nothing is started before the cluster has agreed, through its log, that this attempt is still the one. */
 async function announce(attempt: Attempt, { reports }: RunnerContext, signal: AbortSignal): Promise<void> {
+  const { id, attempt: number } = attempt.task
   const token_sha256 = tokenDigest(attempt.record.token)
-  const reported = await reports.send({ ...attempt.report('Starting'), token_sha256 }, signal)
-  const row = reports.current(attempt.task.id, attempt.task.attempt)
-  if (reported === 'refused' || !row) throw new Unwanted()
-  if (row.token_sha256 !== token_sha256)
+  const before = reports.current(id, number)?.token_sha256
+  if (before && before !== token_sha256)
     throw new StartFailure(
       'state_lost',
       "The agent lost its notes of this attempt, so it cannot tell whether it ran. Submit the experiment again, and check this host's disk.",
     )
+  const reported = await reports.send({ ...attempt.report('Starting'), token_sha256 }, signal)
+  // A late report is taken without complaint; whether it still counts the state says.
+  const after = reports.current(id, number)
+  if (reported === 'refused' || after?.token_sha256 !== token_sha256) throw new Unwanted()
 }
 
 async function start(
