@@ -17,7 +17,7 @@ import {
 } from './double-cluster.ts' // prettier-ignore
 import { demoSpec, metrics, pastExperiments } from './double-data.ts'
 
-const dist = path.join(import.meta.dirname, '../dist')
+const dist = process.env['CONSOLE_DIST'] ?? path.join(import.meta.dirname, '../dist')
 const csp =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src 'self' data: blob:; font-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 

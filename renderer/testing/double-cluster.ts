@@ -95,6 +95,7 @@ for (const [at, name] of ['gpu-01', 'gpu-02', 'cpu-01'].entries())
   nodes.set(`node-${at + 1}`, nodeOf(at, name))
 for (const experiment of pastExperiments()) {
   put(experiment)
+  if (experiment.id === 'exp-live') continue
   for (let at = 1; at <= 40; at++) log(experiment.id, `epoch ${at} loss ${(2 / at).toFixed(4)}`)
 }
 happen('node.joined', 'node', 'node-3', 'node cpu-01 joined as node-3')
