@@ -78,7 +78,9 @@ export default ts.config(
     },
   },
   {
-    files: ['raft/{types,quorum,confchange,progress,log,core,leader,node,describe}.ts'],
+    files: [
+      'raft/{types,quorum,confchange,progress,log,tail,core,leader,follower,node,describe,codec,bytes,crc32c}.ts',
+    ],
     rules: { 'no-restricted-globals': ['error', ...impure] },
   },
   {
