@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(
   docker.io iptables         # private Docker Engines (test/docker/engine.ts)
   iproute2 util-linux procps # hosts in network namespaces (test/docker/lan.ts)
-  chromium                   # the console in a real browser
+  chromium libnss3-tools     # the console in a real browser, and whom it trusts
   python3                    # the demo experiment and the Python SDK
   git ca-certificates
 )

@@ -47,6 +47,8 @@ export const needs = {
   /** A private Docker Engine (test/docker/engine.ts). */
   engine: allOf(namespaces, commands('dockerd', 'containerd', 'runc', 'iptables')),
   chromium: need(chromium() !== undefined, { what: 'Chromium', remedy: setup }),
+  /** Writes the databases in which Chromium keeps whom it trusts. */
+  certutil: commands('certutil'),
   python: need(() => succeeds('python3', ['-c', '']), { what: 'Python 3', remedy: setup }),
   git: commands('git'),
   electron: need(existsSync(electronBinary()), {

@@ -40,7 +40,7 @@ export class Shell {
 
   /** The page stands: its heading is there and nothing is still being read. */
   async settled(heading?: string): Promise<void> {
-    await this.page.getByRole('heading', { level: 1, ...(heading ? { name: heading } : {}) }).waitFor()
+    await this.page.getByRole('heading', heading ? { name: heading, exact: true } : { level: 1 }).waitFor()
     await this.page.getByRole('contentinfo').getByText('Live', { exact: true }).waitFor()
     await this.page.locator('main [role="status"]', { hasText: /^Reading / }).waitFor({ state: 'detached' })
   }
