@@ -64,6 +64,17 @@ export async function createHttp(deps: HttpDeps): Promise<Http> {
     frameworkErrors: (error, request, reply) => sendProblem(error, request, reply),
   })
   readBodies(app)
+  addHooks(app, deps)
+  await app.register(async (api) => mount(api, deps.services, { heartbeatMs: deps.heartbeatMs ?? 15_000 }), {
+    prefix: '/api/v2',
+  })
+  await serveConsole(app, deps)
+  await app.ready()
+  if (!handler) throw new Error('the server made no handler')
+  return { handler, close: () => app.close() }
+}
+
+function addHooks(app: FastifyInstance, deps: HttpDeps): void {
   const names = new Set([hostname().toLowerCase(), `${hostname().toLowerCase()}.local`])
   const hosts = () => [...deps.hosts, ...deps.services.cluster.addresses()]
   app.addHook('onRequest', async (request, reply) => {
@@ -84,13 +95,6 @@ export async function createHttp(deps: HttpDeps): Promise<Http> {
     sendProblem(error, request, reply)
     return reply
   })
-  await app.register(async (api) => mount(api, deps.services, { heartbeatMs: deps.heartbeatMs ?? 15_000 }), {
-    prefix: '/api/v2',
-  })
-  await serveConsole(app, deps)
-  await app.ready()
-  if (!handler) throw new Error('the server made no handler')
-  return { handler, close: () => app.close() }
 }
 
 const mostDrained = 32 * 1024 * 1024

@@ -38,48 +38,65 @@ export async function* interleave<T>(
   sources: readonly AsyncIterable<T>[],
   signal: AbortSignal,
 ): AsyncGenerator<T> {
-  const waiting: T[] = []
-  const failures: unknown[] = []
-  let running = sources.length
-  let stopped = false
-  let wakeReader = () => {}
-  let room = Promise.withResolvers<void>()
-  const pump = async (source: AsyncIterable<T>) => {
-    try {
-      for await (const item of source) {
-        while (waiting.length >= most && !stopped) await room.promise
-        if (stopped) return
-        waiting.push(item)
-        wakeReader()
-      }
-    } catch (error) {
-      failures.push(error)
-    } finally {
-      running--
-      wakeReader()
-    }
-  }
-  const stop = () => {
-    stopped = true
-    room.resolve()
-    wakeReader()
-  }
+  const waiting = new Waiting<T>(sources.length)
+  const stop = () => waiting.stop()
   signal.addEventListener('abort', stop, { once: true })
-  const pumps = sources.map(pump)
+  if (signal.aborted) stop()
+  const pumps = sources.map((source) => waiting.fill(source))
   try {
-    for (;;) {
-      while (waiting.length && !stopped) {
-        yield waiting.shift() as T
-        room.resolve()
-        room = Promise.withResolvers()
-      }
-      if (stopped || running === 0) break
-      await new Promise<void>((resolve) => (wakeReader = resolve))
-    }
+    yield* waiting.items()
   } finally {
     signal.removeEventListener('abort', stop)
     stop()
   }
   await Promise.all(pumps)
-  if (failures.length && !signal.aborted) throw failures[0]
+  if (waiting.failures.length && !signal.aborted) throw waiting.failures[0]
+}
+
+/** What the sources have given and the reader has not taken. */
+class Waiting<T> {
+  readonly failures: unknown[] = []
+  readonly #items: T[] = []
+  #running: number
+  #stopped = false
+  #wakeReader = () => {}
+  #room = Promise.withResolvers<void>()
+
+  constructor(sources: number) {
+    this.#running = sources
+  }
+
+  async fill(source: AsyncIterable<T>): Promise<void> {
+    try {
+      for await (const item of source) {
+        while (this.#items.length >= most && !this.#stopped) await this.#room.promise
+        if (this.#stopped) return
+        this.#items.push(item)
+        this.#wakeReader()
+      }
+    } catch (error) {
+      this.failures.push(error)
+    } finally {
+      this.#running--
+      this.#wakeReader()
+    }
+  }
+
+  stop(): void {
+    this.#stopped = true
+    this.#room.resolve()
+    this.#wakeReader()
+  }
+
+  async *items(): AsyncGenerator<T> {
+    for (;;) {
+      while (this.#items.length && !this.#stopped) {
+        yield this.#items.shift() as T
+        this.#room.resolve()
+        this.#room = Promise.withResolvers()
+      }
+      if (this.#stopped || this.#running === 0) return
+      await new Promise<void>((resolve) => (this.#wakeReader = resolve))
+    }
+  }
 }
