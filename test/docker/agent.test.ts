@@ -1,0 +1,119 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { loadBaseImage } from '../../resources/demo/base-image.ts'
+import { eventually, Lab } from '../cluster/lab.ts'
+import { needs } from '../setup/needs.ts'
+import { type Engine, startEngine } from './engine.ts'
+
+describe('agents on a Docker Engine', needs.engine, () => {
+  let root: string
+  let engine: Engine
+  let lab: Lab
+
+  beforeAll(async () => {
+    // An engine's sockets need a short path.
+    root = await mkdtemp('/tmp/e-')
+    engine = await startEngine({ root })
+    const { tag } = await loadBaseImage(engine.docker)
+    lab = await Lab.start({ docker: { socket: engine.socket, image: tag } })
+  })
+  afterAll(async () => {
+    await lab?.stop()
+    await engine?.stop()
+    await rm(root, { recursive: true, force: true })
+  })
+
+  const containersOf = (task: string) =>
+    engine.docker.listContainers({ all: true, filters: { label: [`submarine.task=${task}`] } })
+
+  it('killed with -9 while a container runs: the same container goes on, the log has no gap, the end is told once', async () => {
+    const command =
+      'i=1; while [ $i -le 60 ]; do echo $i; i=$((i+1)); sleep 0.1; done; echo done > /output/end.txt; exit 7'
+    const { id } = await lab.submit({ name: 'survivor', command, resources: 'cpu=0.5, memory=64Mi' })
+    const running = await lab.until(id, ({ state }) => state === 'Running')
+    const [task] = running.tasks
+    const [before] = await containersOf(task?.id ?? '')
+    const agent = lab.agentOf(task?.node ?? null)
+    await eventually('some lines', async () => (await lab.logOf(id)).length > 5)
+    await agent.kill()
+    await agent.start()
+    // All agents share the engine; only the one that placed it may touch it.
+    const during = await containersOf(task?.id ?? '')
+    expect(during.map(({ Id }) => Id)).toEqual([before?.Id])
+    const done = await lab.ended(id)
+    expect(done).toMatchObject({
+      state: 'Failed',
+      tasks: [{ attempt: 1, exit_code: 7, runtime: 'docker', isolation: 'container' }],
+    })
+    expect(await lab.logOf(id)).toEqual(Array.from({ length: 60 }, (_, at) => String(at + 1)))
+    const { items } = await lab.client().call('experiments.events', { params: { experiment: id } })
+    expect(items.filter(({ code }) => code === 'task.failed')).toHaveLength(1)
+    const { items: files } = await lab.client().call('experiments.artifacts', { params: { experiment: id } })
+    expect(files).toMatchObject([{ path: 'end.txt', bytes: 5, copies: 2 }])
+    await eventually(
+      'the container is removed',
+      async () => (await containersOf(task?.id ?? '')).length === 0,
+    )
+  })
+
+  it('killed with -9 and started after the container has ended: the exit code is told once', async () => {
+    const { id } = await lab.submit({
+      name: 'ended-alone',
+      command: 'echo alone; sleep 2; exit 5',
+      resources: 'cpu=0.5, memory=64Mi',
+    })
+    const running = await lab.until(id, ({ state }) => state === 'Running')
+    const agent = lab.agentOf(running.tasks[0]?.node ?? null)
+    await agent.kill()
+    const [container] = await containersOf(running.tasks[0]?.id ?? '')
+    await engine.docker.getContainer(container?.Id ?? '').wait()
+    await agent.start()
+    expect(await lab.ended(id)).toMatchObject({ state: 'Failed', tasks: [{ attempt: 1, exit_code: 5 }] })
+    expect(await lab.logOf(id)).toEqual(['alone'])
+  })
+
+  it('say when memory ran out, and when an image is missing', async () => {
+    const eater = 'a=x; while true; do a=$a$a; done'
+    const hungry = await lab.submit({ name: 'hungry', command: eater, resources: 'cpu=0.5, memory=32Mi' })
+    const nowhere = await lab.submit({
+      name: 'nowhere',
+      environment: { image: 'localhost:1/no/such:image' },
+      command: 'true',
+      resources: 'cpu=0.5, memory=32Mi',
+    })
+    expect(await lab.ended(hungry.id)).toMatchObject({ state: 'Failed', reason: { code: 'oom_killed' } })
+    expect(await lab.ended(nowhere.id)).toMatchObject({ state: 'Failed', reason: { code: 'image_missing' } })
+  })
+
+  it('stop a container that ignores SIGTERM, after the grace', async () => {
+    const { id } = await lab.submit({
+      name: 'stubborn',
+      command: "trap '' TERM; echo up; while true; do sleep 0.1; done",
+      resources: 'cpu=0.5, memory=32Mi',
+    })
+    await lab.until(id, ({ state }) => state === 'Running')
+    await eventually('it is up', async () => (await lab.logOf(id)).length > 0)
+    await lab.client().call('experiments.stop', { params: { experiment: id } })
+    expect(await lab.ended(id)).toMatchObject({ state: 'Stopped' })
+  })
+
+  it('let the code of a folder report to its agent from inside its container', async () => {
+    const { demoSpec } = await import('../../resources/demo/experiment.ts')
+    const { language } = await loadBaseImage(engine.docker)
+    const spec = await demoSpec(lab.client(), {
+      docker: engine.docker,
+      socket: engine.socket,
+      version: '',
+      image: '',
+      language,
+    })
+    const { id } = await lab.submit({ ...spec, env: { EPOCHS: '5', EPOCH_SECONDS: '0' } })
+    const done = await lab.ended(id)
+    expect(done.state, JSON.stringify(await lab.logOf(id))).toBe('Succeeded')
+    const { series } = await lab.client().call('experiments.metrics', { params: { experiment: id } })
+    expect(series.map(({ key, points }) => [key, points.length])).toEqual([
+      ['loss', 5],
+      ['accuracy', 5],
+    ])
+  })
+})
