@@ -43,7 +43,8 @@ test('what was put in is found again, and secrets are for their owner alone', as
   expect(folder.credentials).toEqual(made.credentials)
   expect(folder.clusterKey).toEqual(clusterKey)
   expect(await readdir(data)).toEqual([
-    'agent.lock',
+    // The second of this folder: making it was the first.
+    'agent.lock.2',
     'blobs',
     'cluster.key',
     'identity.json',
@@ -174,7 +175,7 @@ test.each([
     message: expect.stringMatching(message) as unknown,
     hint: expect.stringMatching(/./) as unknown,
   })
-  expect(await readdir(data)).not.toContain('agent.lock')
+  await expect(openFolder(data)).rejects.not.toThrow(/in use/)
 })
 
 test.runIf(process.getuid?.() === 0)('files of another user are refused', async () => {
@@ -210,20 +211,22 @@ test('the lock of a process that is gone is taken over, and one that only has it
     'not json',
   ]
   for (const lock of stale) {
-    await writeFile(join(data, 'agent.lock'), lock)
+    const [last = ''] = await locks()
+    await writeFile(join(data, last), lock)
     await (await openFolder(data)).close()
-    expect(await readdir(data)).not.toContain('agent.lock')
+    expect(await locks()).toEqual([`agent.lock.${Number(last.slice('agent.lock.'.length)) + 1}`])
   }
 })
 
+const locks = async () => (await readdir(data)).filter((name) => name.startsWith('agent.lock'))
+
 test('of many that find a stale lock at once, one gets the folder', async () => {
   await initFolder(data, await contents())
-  for (let round = 0; round < 10; round++) {
-    await writeFile(join(data, 'agent.lock'), '')
+  for (let round = 0; round < 20; round++) {
     const attempts = await Promise.allSettled(Array.from({ length: 8 }, () => openFolder(data)))
     const opened = attempts.flatMap((attempt) => (attempt.status === 'fulfilled' ? [attempt.value] : []))
     expect(opened).toHaveLength(1)
     await opened[0]?.close()
   }
-  expect((await readdir(data)).filter((name) => name.startsWith('agent.lock'))).toEqual([])
+  expect(await locks()).toHaveLength(1)
 })

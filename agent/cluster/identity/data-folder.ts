@@ -75,6 +75,8 @@ export async function checkUnused(data: string): Promise<void> {
 
 /** Write everything a member is known by; `identity.json` comes last, so that a folder with it is whole. */
 export async function initFolder(data: string, contents: NewFolder): Promise<void> {
+  // Somebody else's folder is left as it is, without even a lock.
+  if (!(await readdir(data).catch(noneIfMissing)).some((name) => ours.has(name))) await checkUnused(data)
   await mkdir(data, { recursive: true, mode: 0o700 })
   const unlock = await lockFolder(join(data, lockFile))
   try {
@@ -96,7 +98,7 @@ export async function initFolder(data: string, contents: NewFolder): Promise<voi
 export async function openFolder(data: string): Promise<DataFolder> {
   const names = await readdir(data).catch(noneIfMissing)
   if (!names.includes(identityFile)) {
-    if (names.some((name) => ours.has(name) && name !== lockFile)) throw halfMade(data)
+    if (names.some((name) => ours.has(name))) throw halfMade(data)
     throw new ProblemError('not_found', `no agent's data folder: ${data}`, {
       hint: 'Form a cluster with --create NAME, join one with --join TOKEN, or correct --data.',
     })

@@ -2,14 +2,16 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { AddressBook, setPeer } from './address-book.ts'
-import { cleanUp, Lines, scratchFolder } from './testing/agent.ts'
+import { cleanUp, later, Lines, scratchFolder } from './testing/agent.ts'
 
 afterEach(cleanUp)
 
 async function book(data?: string, state = new Map([[2, '10.0.0.2:7460']])) {
   const lines = new Lines()
   const folder = data ?? (await scratchFolder())
-  return { folder, lines, book: await AddressBook.open({ data: folder, state: () => state, log: lines.log }) }
+  const opened = await AddressBook.open({ data: folder, state: () => state, log: lines.log })
+  later(() => opened.saved())
+  return { folder, lines, book: opened }
 }
 
 test('an override comes first, then what was learned, then the state; each address once', async () => {
