@@ -5,11 +5,7 @@ import { livenessOf } from './views.ts'
 /** What an admin should know about the cluster's health, in words, gravest first. */
 export function warningsOf(cluster: Cluster): string[] {
   const nodes = [...cluster.state().nodes.values()].toSorted((a, b) => a.member - b.member)
-  return [
-    ...aboutLeader(cluster, nodes),
-    ...aboutSize(cluster, nodes),
-    ...nodes.flatMap((node) => aboutNode(cluster, node)),
-  ]
+  return [...aboutLeader(cluster, nodes), ...aboutSize(cluster, nodes), ...aboutNodes(cluster, nodes)]
 }
 
 function aboutLeader(cluster: Cluster, nodes: readonly NodeRow[]): string[] {
@@ -48,12 +44,20 @@ function aboutSize(cluster: Cluster, nodes: readonly NodeRow[]): string[] {
   ]
 }
 
-function aboutNode(cluster: Cluster, { id, name, inventory }: NodeRow): string[] {
-  const { usage } = livenessOf(cluster, id)
+/** One sentence for each cause, however many nodes it is about. */
+function aboutNodes(cluster: Cluster, nodes: readonly NodeRow[]): string[] {
+  const low = nodes.filter(({ id }) => livenessOf(cluster, id).usage?.disk_low)
+  const open = nodes.filter(({ inventory }) => inventory?.runtimes.includes('process'))
   return [
-    ...(usage?.disk_low ? [`The disk of ${name} is nearly full: it takes no new work.`] : []),
-    ...(inventory?.runtimes.includes('process')
-      ? [`${name} also runs tasks as plain processes, without isolation from the host and from each other.`]
+    ...(low.length
+      ? [
+          `The ${low.length > 1 ? 'disks' : 'disk'} of ${nameAll(low)} ${low.length > 1 ? 'are' : 'is'} nearly full: no new work goes there.`,
+        ]
+      : []),
+    ...(open.length
+      ? [
+          `${nameAll(open)} may run tasks as plain processes, without isolation from the host and from each other.`,
+        ]
       : []),
   ]
 }
