@@ -14,6 +14,8 @@ export interface Column<T> {
   readonly wideOnly?: boolean
   /** Takes what the others leave; long texts end in an ellipsis. */
   readonly grow?: boolean
+  /** The title is for assistive tools only: the cells explain themselves. */
+  readonly quiet?: boolean
 }
 
 export interface Sort {
