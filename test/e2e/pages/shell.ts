@@ -46,7 +46,7 @@ export class Shell {
   }
 
   async signOut(): Promise<void> {
-    await this.page.getByRole('complementary').getByRole('button', { name: 'Sign out' }).click()
+    await this.page.locator('.sidebar').getByRole('button', { name: 'Sign out' }).click()
   }
 
   /** Press a button of the page's head, and in the dialog that asks again the one of the same name. */
