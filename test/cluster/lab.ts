@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createWriteStream } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,6 +17,8 @@ import {
   ProblemError,
 } from '../../contract/index.ts'
 import { findNode } from '../../cli/node24.js'
+import { filesIn, type Running } from '../../agent/node/process/folder.ts'
+import { isAlive, signalGroup } from '../../agent/node/process/proc.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 export const password = 'correct horse battery staple'
@@ -86,6 +88,17 @@ export class Agent {
     const gone = once(child, 'exit')
     child.kill(signal)
     await gone
+  }
+
+  /** What it ran as plain processes outlives it, which is right for an agent and wrong for a test. */
+  async endTasks(): Promise<void> {
+    const folder = join(this.data, 'processes')
+    for (const attempt of await readdir(folder).catch(() => [])) {
+      const files = filesIn(join(folder, attempt))
+      const running = await readFile(files.running, 'utf8').catch(() => '{}')
+      const { leader } = JSON.parse(running) as Partial<Running>
+      if (leader && isAlive(leader)) signalGroup(leader.pid, 'SIGKILL')
+    }
   }
 
   get running(): boolean {
@@ -257,6 +270,7 @@ export class Lab {
 
   async stop(): Promise<void> {
     await Promise.all(this.agents.map((agent) => agent.kill()))
+    for (const agent of this.agents) await agent.endTasks()
     await rm(this.folder, { recursive: true, force: true })
   }
 }

@@ -1,7 +1,16 @@
 // Runs one attempt's command and outlives the agent that started it: keeps its output with times, then how it ended.
 // Its only argument is the attempt's folder. It must not need anything that changes when the agent is upgraded.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import os from 'node:os'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -57,8 +66,8 @@ async function run(launch: ProcessLaunch): Promise<void> {
   if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL')
   await Promise.race([drained, delay(drainMs)])
   log.close()
-  // A full disk empties again; until then there is no other place for this.
-  while (!written(exit)) await delay(1000)
+  // A full disk empties again; until then there is no other place for this. A folder that is gone does not come back.
+  while (!written(exit) && existsSync(files.launch)) await delay(1000)
   process.exit(0)
 }
 
