@@ -175,8 +175,8 @@ test('all members crash and come back', async () => {
   members = new Members()
   await members.found([1, 2, 3])
   await members.leader()
-  for (let i = 0; i < 30; i++) await members.get(1 + (i % 3)).driver.propose(cmd(`c${i}`))
-  const list = members.get(1).machine.list
+  const list = Array.from({ length: 30 }, (_, i) => `c${i}`)
+  for (const [i, c] of list.entries()) await members.get(1 + (i % 3)).driver.propose(cmd(c))
   const left = []
   for (const id of [1, 2, 3]) left.push({ id, ...(await members.kill(id)) })
   for (const { id, store, machine } of left) await members.start(id, store, machine)
