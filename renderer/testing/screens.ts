@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { AxeBuilder } from '@axe-core/playwright'
-import { chromium, type Page } from 'playwright-core'
+import { chromium, type Page } from 'playwright'
 
 const [out = 'screens', only = ''] = process.argv.slice(2)
 const port = 7999

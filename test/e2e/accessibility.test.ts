@@ -1,6 +1,6 @@
 // Everyone can use the console: with a screen reader, with the keyboard alone, on a small screen.
 import { AxeBuilder } from '@axe-core/playwright'
-import type { Browser, Locator, Page } from 'playwright-core'
+import type { Browser, Locator, Page } from 'playwright'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { Lab } from '../cluster/lab.ts'
 import { needs } from '../setup/needs.ts'

@@ -5,7 +5,7 @@ import {
   type BrowserContextOptions,
   chromium as engine,
   type Page,
-} from 'playwright-core'
+} from 'playwright'
 import { chromium } from '../setup/needs.ts'
 import type { Agent } from '../cluster/lab.ts'
 

@@ -1,5 +1,5 @@
 // The console in a real browser, served by real agents: what a person does with it, and what it does by itself.
-import type { Browser } from 'playwright-core'
+import type { Browser } from 'playwright'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Lab, password } from '../cluster/lab.ts'
 import { needs } from '../setup/needs.ts'

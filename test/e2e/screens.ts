@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Page } from 'playwright-core'
+import type { Page } from 'playwright'
 import { eventually } from '../cluster/lab.ts'
 import { launch, Visit } from './browser.ts'
 import { startDemoLab } from './demo-lab.ts'

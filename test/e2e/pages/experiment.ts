@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import type { Locator } from 'playwright-core'
+import type { Locator } from 'playwright'
 import { Shell } from './shell.ts'
 
 export class ExperimentPage extends Shell {

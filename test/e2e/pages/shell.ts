@@ -1,4 +1,4 @@
-import type { Locator, Page } from 'playwright-core'
+import type { Locator, Page } from 'playwright'
 
 /** What surrounds every page: the side bar, the banner, the line at the foot. */
 export class Shell {
