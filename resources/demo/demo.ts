@@ -13,6 +13,8 @@ import { claim, type Running } from './running.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const folder = path.join(root, '.submarine', 'demo')
+/** What a shell answers for a command ended by Ctrl-C. */
+const interrupted = 130
 const say = (text = '') => process.stderr.write(`${text}\n`)
 
 async function main(args: readonly string[]): Promise<number> {
@@ -61,6 +63,7 @@ async function run(once: boolean, tell: (running: Omit<Running, 'pid'>) => Promi
     const experiment = await fleet.client.call('experiments.create', { body: spec })
     say(`Experiment ${experiment.id} submitted; its log:\n`)
     await follow(fleet.client, experiment.id, stop.signal, (line) => say(`  ${line}`))
+    stop.signal.throwIfAborted()
     const outcome = await outcomeOf(fleet.client, experiment.id, performance.now() - started)
     say(`\n${outcome.state} on ${outcome.node} after ${outcome.seconds} s, accuracy ${outcome.accuracy}.`)
     const good = outcome.state === 'Succeeded'
@@ -74,6 +77,10 @@ async function run(once: boolean, tell: (running: Omit<Running, 'pid'>) => Promi
     if (once) process.stdout.write(`${JSON.stringify(outcome)}\n`)
     if (!good) say(`The experiment ended as ${outcome.state}: ${outcome.reason ?? 'no reason given'}`)
     return good ? 0 : 1
+  } catch (error) {
+    if (!stop.signal.aborted) throw error
+    say('\nStopped before the experiment had ended.')
+    return interrupted
   } finally {
     await fleet?.stop()
     stop.end()
