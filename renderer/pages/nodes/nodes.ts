@@ -1,54 +1,53 @@
 import type { Gpu, Node } from '../../../contract/objects.ts'
 import { bytes, cores, percent, share } from '../../ui/format.ts'
 
+/** How full something is. Use and reservation are shares of the same whole: all that the host has. */
 export interface Level {
   readonly value: number | null
   readonly text: string
   readonly reserved: number | null
   readonly title: string
+  /** To be full is a fault. */
+  readonly scarce: boolean
 }
-
-const level = (value: number | null, text: string, reserved: number | null, title: string): Level => ({
-  value,
-  text,
-  reserved,
-  title,
-})
 
 /** A figure from a node that has fallen silent is no figure. */
 const live = (node: Node) => (node.liveness === 'unreachable' ? null : node.usage)
 
 export function cpuLevel(node: Node): Level {
   const used = live(node)?.cpu_percent ?? null
-  const reserved = share(node.allocated.cpu, node.allocatable?.cpu)
-  return level(
-    used === null ? null : used / 100,
-    percent(used),
-    reserved,
-    `In use ${percent(used)}; reserved by tasks ${cores(node.allocated.cpu)} of ${cores(node.allocatable?.cpu)} cores`,
-  )
+  const { allocated, allocatable, inventory } = node
+  return {
+    value: used === null ? null : used / 100,
+    text: percent(used),
+    reserved: share(allocated.cpu, inventory?.cpu.cores),
+    title: `${percent(used)} in use; ${cores(allocated.cpu)} reserved of ${cores(allocatable?.cpu)} cores for tasks`,
+    scarce: false,
+  }
 }
 
 export function memoryLevel(node: Node): Level {
   const usage = live(node)
-  const reserved = share(node.allocated.memory, node.allocatable?.memory)
-  return level(
-    share(usage?.memory_used, usage?.memory_total),
-    usage ? `${bytes(usage.memory_used)} / ${bytes(usage.memory_total)}` : bytes(null),
-    reserved,
-    `In use ${bytes(usage?.memory_used)}; reserved by tasks ${bytes(node.allocated.memory)} of ${bytes(node.allocatable?.memory)}`,
-  )
+  const { allocated, allocatable, inventory } = node
+  return {
+    value: share(usage?.memory_used, usage?.memory_total),
+    text: usage ? `${bytes(usage.memory_used)} / ${bytes(usage.memory_total)}` : bytes(null),
+    reserved: share(allocated.memory, usage?.memory_total ?? inventory?.memory),
+    title: `${bytes(usage?.memory_used)} in use; ${bytes(allocated.memory)} reserved of ${bytes(allocatable?.memory)} for tasks`,
+    scarce: true,
+  }
 }
 
 export function diskLevel(node: Node): Level {
   const usage = live(node)
   const used = usage ? usage.disk_total - usage.disk_free : null
-  return level(
-    share(used, usage?.disk_total),
-    usage ? `${bytes(usage.disk_free)} free` : bytes(null),
-    null,
-    `${bytes(used)} of ${bytes(usage?.disk_total)} in use${usage?.disk_low ? '; nearly full: new work is refused' : ''}`,
-  )
+  return {
+    value: share(used, usage?.disk_total),
+    text: usage ? `${bytes(usage.disk_free)} free` : bytes(null),
+    reserved: null,
+    title: `${bytes(used)} of ${bytes(usage?.disk_total)} in use${usage?.disk_low ? '; nearly full: new work is refused' : ''}`,
+    scarce: true,
+  }
 }
 
 /** free: nobody holds it; held: a task does; foreign: busy though no task of ours holds it. */

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { experiment, node, usage } from '../../testing/objects.ts'
-import { gpuViews, memoryLevel } from '../nodes/nodes.ts'
+import { cpuLevel, gpuViews, memoryLevel } from '../nodes/nodes.ts'
 import { troubles } from './problems.ts'
 import { totals } from './totals.ts'
 
@@ -36,6 +36,14 @@ test('totals count only nodes that answer, and are unknown without any', () => {
 test('the last figures of a silent node are not shown as if they were now', () => {
   expect(memoryLevel(node({ usage: usage() })).value).toBe(0.25)
   expect(memoryLevel(node({ usage: usage(), liveness: 'unreachable' })).value).toBeNull()
+})
+
+test('use and reservation share one scale: all that the host has', () => {
+  const { memory_total } = usage()
+  const asked = node({ usage: usage(), allocated: { cpu: 2, memory: memory_total / 64, gpu: 0, disk: 0 } })
+  expect(memoryLevel(asked).reserved).toBe(1 / 64)
+  expect(memoryLevel(asked).title).toMatch(/reserved of 4(\.0)? GiB for tasks/)
+  expect(cpuLevel(asked).scarce).toBe(false)
 })
 
 test('a card busy without a task of ours is told apart', () => {
