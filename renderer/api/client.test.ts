@@ -12,15 +12,17 @@ const page = () => Response.json({ items: [], next_page_token: null, resource_ve
 function apiOver(...answers: (() => Response)[]) {
   const asked: { path: string; key: string | undefined }[] = []
   let signedOut = 0
+  let leaderless = false
   const api = createApi({
     send: async (path, init) => {
       asked.push({ path, key: (init.headers as Record<string, string>)['idempotency-key'] })
       return (answers.length > 1 ? answers.shift() : answers[0])?.() ?? page()
     },
     onSignedOut: () => signedOut++,
+    withoutLeader: () => leaderless,
     sleep: async () => {},
   })
-  return { api, asked, signedOut: () => signedOut }
+  return { api, asked, signedOut: () => signedOut, loseLeader: () => (leaderless = true) }
 }
 const body = { name: 'a', command: 'true' }
 
@@ -63,6 +65,16 @@ describe('calls of the console', () => {
     const { api, asked } = apiOver(() => problem('no_leader'), page)
     await expect(api.read('nodes.list', { query: { page_size: 5 } })).resolves.toMatchObject({ old: true })
     expect(asked[1]?.path).toContain('page_size=5&consistency=local')
+  })
+
+  test('while it is known that nobody leads, reads go to the own copy at once, unless asked to be strong', async () => {
+    const { api, asked, loseLeader } = apiOver(page)
+    loseLeader()
+    await expect(api.read('nodes.list', {})).resolves.toMatchObject({ old: true })
+    await expect(api.read('nodes.list', { query: { consistency: 'strong' } })).resolves.toMatchObject({
+      old: false,
+    })
+    expect(asked.map(({ path }) => path.includes('consistency=local'))).toEqual([true, false])
   })
 
   test('other failures are not asked away', async () => {

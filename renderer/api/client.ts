@@ -26,7 +26,7 @@ export interface Read<T> {
 }
 
 export interface Api extends Client {
-  /** A strong read that falls back to the agent's own copy while the cluster has no leader. */
+  /** A strong read, or the agent's own copy while the cluster has no leader. Asked to be strong, it is tried first. */
   read<K extends LocallyReadable>(id: K, input: CallInput<K>): Promise<Read<CallOutput<K>>>
 }
 
@@ -34,11 +34,13 @@ export interface ApiPorts {
   readonly send: Send
   /** Called on every 401 but the sign-in's own. */
   readonly onSignedOut: () => void
+  /** No leader is there, as far as is known: to ask for a strong read would be in vain. */
+  readonly withoutLeader?: () => boolean
   readonly sleep?: Sleep
 }
 
 /** The contract's client for a person in front of it: passing failures are retried where a repeat cannot do harm. */
-export function createApi({ send, onSignedOut, sleep }: ApiPorts): Api {
+export function createApi({ send, onSignedOut, withoutLeader, sleep }: ApiPorts): Api {
   const client = createClient(send)
   const guard = async <T>(operation: Promise<T>): Promise<T> => {
     try {
@@ -73,12 +75,17 @@ export function createApi({ send, onSignedOut, sleep }: ApiPorts): Api {
       }
     },
     async read(id, input) {
+      const own = async () => {
+        const query = { ...(input.query as object | undefined), consistency: 'local' }
+        return { value: await guard(client.call(id, { ...input, query })), old: true }
+      }
+      const { consistency } = (input.query ?? {}) as { consistency?: string }
+      if (withoutLeader?.() && consistency !== 'strong') return own()
       try {
         return { value: await guard(client.call(id, input)), old: false }
       } catch (error) {
         if (!isPassing(error)) throw error
-        const query = { ...(input.query as object | undefined), consistency: 'local' }
-        return { value: await guard(client.call(id, { ...input, query })), old: true }
+        return own()
       }
     },
   }

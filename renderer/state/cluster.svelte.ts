@@ -45,7 +45,7 @@ export class ClusterState {
   }
   /** What is shown came from one agent's own copy while no leader was there. */
   get old(): boolean {
-    return this.#old
+    return this.#old || this.withoutLeader
   }
   get loaded(): boolean {
     return this.#loaded
@@ -133,13 +133,21 @@ export class ClusterState {
       }, batchMs)
   }
 
+  /** Without a leader the agent's own copy is read; when that tells of one again, he is asked. */
+  async #readInfo(signal: AbortSignal): Promise<void> {
+    const without = this.withoutLeader
+    let { value, old } = await this.#api.read('cluster.get', { signal })
+    if (without && old && value.leader !== null)
+      ({ value, old } = await this.#api.read('cluster.get', { query: { consistency: 'strong' }, signal }))
+    this.#info = old ? { ...value, leader: null } : value
+    this.#old = old
+  }
+
   /** Members and leadership are not on the stream. */
   async #followInfo(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        const { value, old } = await this.#api.read('cluster.get', { signal })
-        this.#info = old ? { ...value, leader: null } : value
-        this.#old = old
+        await this.#readInfo(signal)
       } catch (error) {
         if (problemFrom(error).code === 'unauthenticated') return
       }

@@ -33,7 +33,7 @@ export function troubles(
       add('warn', `${node.id}-runtime`, `${node.name} has no runtime: nothing can run there`, 'Open', at)
   }
   for (const text of info?.warnings ?? []) add('warn', text, text, 'Members', href('settings'))
-  if (info && info.voters >= 3 && info.may_fail > 0) {
+  if (info?.leader && info.voters >= 3 && info.may_fail > 0) {
     const away = info.members.filter((member) => member.role === 'voter' && member.reachable === false).length
     if (away >= info.may_fail) add('warn', 'voters', 'No further voter may fail', 'Members', href('settings'))
   }
