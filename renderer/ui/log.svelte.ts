@@ -5,10 +5,11 @@ const flushMs = 80
 
 /** What a LogView shows: lines as they come, whether it follows the end, and a search over all of them. */
 export class LogModel {
-  readonly #buffer = new LogBuffer()
+  readonly #buffer: LogBuffer
   #lines = $state.raw<readonly KeptLine[]>([])
   #pending: LogLine[] = []
   #unread = $state(0)
+  #read = $state(false)
   #follow = $state(true)
   #search = $state('')
   #hit = $state(0)
@@ -17,8 +18,16 @@ export class LogModel {
   /** Index of the line the search stands on. */
   readonly current: number | undefined = $derived(this.hits[Math.min(this.#hit, this.hits.length - 1)])
 
+  constructor(capacity?: number) {
+    this.#buffer = new LogBuffer(capacity)
+  }
+
   get lines(): readonly KeptLine[] {
     return this.#lines
+  }
+  /** Something was answered: no lines means that there are none. */
+  get read(): boolean {
+    return this.#read
   }
   get dropped(): number {
     return this.#buffer.dropped
@@ -54,7 +63,13 @@ export class LogModel {
     if (this.#pending.push(line) === 1) setTimeout(() => this.flush(), flushMs)
   }
 
+  /** The log was opened and held nothing so far. */
+  opened(): void {
+    this.#read = true
+  }
+
   flush(): void {
+    if (this.#pending.length) this.#read = true
     const before = this.#lines.length + this.#buffer.dropped
     this.#buffer.push(this.#pending, !this.#follow)
     this.#pending = []
@@ -66,6 +81,7 @@ export class LogModel {
     this.#pending = []
     this.#buffer.clear()
     this.#lines = this.#buffer.lines
+    this.#read = false
     this.follow = true
   }
 

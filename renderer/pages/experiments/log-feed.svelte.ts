@@ -7,22 +7,37 @@ import { followLog, type LogStatus } from './log-follow.ts'
 
 /** Lines asked for at first; what is older stays on the node. */
 const firstTail = 50_000
+/** A log followed for so long without a line has none yet: an open stream says nothing else. */
+const patienceMs = 2500
 
 /** The log of one experiment, all tasks or one, held open while the page shows it. */
 export class LogFeed {
-  readonly model = new LogModel()
+  readonly model: LogModel
   readonly #api: Api
   readonly #experiment: () => Experiment
   #status = $state.raw<LogStatus>('reading')
+  readonly #tail: number
+  #patience: ReturnType<typeof setTimeout> | undefined
   #stop: AbortController | undefined
 
-  constructor(api: Api, experiment: () => Experiment) {
+  /** `tail`: only the newest lines are asked for and kept. */
+  constructor(api: Api, experiment: () => Experiment, tail?: number) {
     this.#api = api
     this.#experiment = experiment
+    this.#tail = tail ?? firstTail
+    this.model = new LogModel(tail)
   }
 
   get status(): LogStatus {
     return this.#status
+  }
+
+  /** What to say while there is no line. */
+  get waiting(): string {
+    const { state, started_at } = this.#experiment()
+    if (!started_at && !isFinal(state)) return 'The log begins when the command starts.'
+    if (isFinal(state)) return this.#status === 'ended' ? 'It wrote nothing.' : 'Reading the log…'
+    return this.model.read ? 'Nothing written yet.' : 'Reading the log…'
   }
 
   /** `task` empty: all; `attempt` undefined: the newest, and those that come after it. */
@@ -35,8 +50,11 @@ export class LogFeed {
       // One attempt alone is read to its end; followed, the later ones would come after it.
       ...(attempt === undefined ? { follow: '1' as const } : { attempt }),
       ...(task ? { task } : {}),
-      tail: firstTail,
+      tail: this.#tail,
     }
+    this.#patience = setTimeout(() => {
+      if (this.#status === 'reading' && !this.#isOver(task)) this.model.opened()
+    }, patienceMs)
     void followLog(
       {
         open: (after, inner) =>
@@ -48,7 +66,7 @@ export class LogFeed {
           }),
         line: (line) => this.model.push(line),
         over: () => attempt !== undefined || this.#isOver(task),
-        status: (now) => (this.#status = now),
+        status: (now) => this.#tell(now),
         sleep,
       },
       signal,
@@ -57,6 +75,12 @@ export class LogFeed {
 
   close(): void {
     this.#stop?.abort()
+    clearTimeout(this.#patience)
+  }
+
+  #tell(now: LogStatus): void {
+    this.#status = now
+    if (now === 'ended') this.model.opened()
   }
 
   #isOver(task: string): boolean {
