@@ -55,6 +55,17 @@ function cut(message: string, wanted: string, name: string, at: string): Told | 
   return { before: message.slice(0, start), name, at, after: message.slice(start + wanted.length) }
 }
 
+/** Without what a lone task tells: its experiment tells the same. */
+export function withoutEchoes(
+  events: readonly Event[],
+  experiments: readonly Experiment[],
+): readonly Event[] {
+  const lone = new Set(
+    experiments.flatMap(({ tasks: [first, second] }) => (first && !second ? first.id : [])),
+  )
+  return events.filter(({ subject }) => subject.kind !== 'task' || !lone.has(subject.id))
+}
+
 /** Two lists of events as one, newest first, none twice. */
 export function merged(live: readonly Event[], read: readonly Event[]): readonly Event[] {
   const known = new Set(read.map(({ id }) => id))
