@@ -58,6 +58,21 @@ describe('kill -9', () => {
     expect((await eventCodes(here, id)).filter((code) => code === 'task.succeeded')).toHaveLength(1)
   })
 
+  it('of the agent that ran it, after the end: log, points and files are read from the second node', async () => {
+    const here = (lab = await Lab.start())
+    const { id } = await here.submit(counting(40))
+    const running = await here.until(id, ({ state }) => state === 'Running')
+    const points = [{ key: 'loss', value: 0.5, step: 1 }]
+    await here.client().call('experiments.log_metrics', { params: { experiment: id }, body: { points } })
+    await here.ended(id)
+    await here.agentOf(running.tasks[0]?.node ?? null).kill()
+    expect(await here.logOf(id)).toEqual(numbers(40))
+    const { series } = await here.client().call('experiments.metrics', { params: { experiment: id } })
+    expect(series[0]?.points.map(([step, value]) => [step, value])).toEqual([[1, 0.5]])
+    const params = { experiment: id, task: `${id}-worker-0`, path: 'end.txt' }
+    expect(await (await here.client().raw('experiments.artifact', { params })).text()).toBe('done\n')
+  })
+
   it('of all three: everything acknowledged is there afterwards', async () => {
     const here = (lab = await Lab.start())
     const first = await here.ended((await here.submit(counting(5, 'first'))).id)
