@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type ExperimentInput, parseSpec } from '../../../contract/spec.ts'
-import { commandText, emptyForm, fromInput, memoryText, placeErrors, toInput } from './form.ts'
+import { commandText, emptyForm, fromInput, memoryText, placeErrors, timeoutText, toInput } from './form.ts'
 
 const filled = { ...emptyForm(), name: 'a', command: 'true' }
 const specOf = (input: unknown) => {
@@ -77,6 +77,8 @@ describe('from the form to a spec', () => {
   test('commands and sizes in their readable spelling', () => {
     expect(commandText(['python', 'a b.py', "it's"])).toBe("python 'a b.py' 'it'\\''s'")
     expect([2 ** 31, 512 * 2 ** 20, 1000].map(memoryText)).toEqual(['2Gi', '512Mi', '1000'])
+    expect([600, 60, 90].map(timeoutText)).toEqual(['10 mins', '1 min', '90s'])
+    expect(fromInput({ name: 'x', command: 'true', timeout: '1h30m' })?.timeout).toBe('1h30m')
   })
 })
 

@@ -67,7 +67,10 @@ export function toInput(values: FormValues, upload?: string): ExperimentInput {
 /** A spec anyone wrote, as form values; nothing when it is no valid spec. */
 export function fromInput(input: unknown): FormValues | undefined {
   const parsed = parseSpec(input)
-  return 'spec' in parsed ? fromSpec(parsed.spec) : undefined
+  if (!('spec' in parsed)) return undefined
+  // A valid spec is an object; how its author wrote the duration is easier to read than seconds.
+  const { timeout } = input as ExperimentInput
+  return { ...fromSpec(parsed.spec), ...(typeof timeout === 'string' ? { timeout } : {}) }
 }
 
 export function fromSpec(spec: ExperimentSpec): FormValues {
@@ -76,7 +79,7 @@ export function fromSpec(spec: ExperimentSpec): FormValues {
   const common: FormValues = {
     ...emptyForm(),
     name: spec.name,
-    timeout: spec.timeout_seconds === undefined ? '' : `${spec.timeout_seconds}s`,
+    timeout: spec.timeout_seconds === undefined ? '' : timeoutText(spec.timeout_seconds),
     tags: spec.tags.join(', '),
     code: spec.code ?? null,
   }
@@ -117,6 +120,12 @@ export function memoryText(bytes: number): string {
   ] as const)
     if (bytes % size === 0) return `${bytes / size}${unit}`
   return String(bytes)
+}
+
+/** The shortest exact spelling: 10 mins, 1 min, 90s. */
+export function timeoutText(seconds: number): string {
+  if (seconds % 60) return `${seconds}s`
+  return seconds === 60 ? '1 min' : `${seconds / 60} mins`
 }
 
 export type FieldName =
