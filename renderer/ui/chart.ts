@@ -79,8 +79,12 @@ export class Chart {
             grid: { show: false },
             ticks: { show: false },
             font,
-            size: 26,
+            size: 20,
             gap: 4,
+            label: 'step',
+            labelSize: 15,
+            labelGap: 0,
+            labelFont: font,
             incrs: wholeSteps,
           },
           {
