@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import type { Cluster } from '../../../contract/objects.ts'
 import { experiment, node, usage } from '../../testing/objects.ts'
 import { cpuLevel, gpuViews, memoryLevel } from '../nodes/nodes.ts'
 import { troubles } from './problems.ts'
@@ -22,6 +23,19 @@ test('what needs somebody comes with the way there, worst first', () => {
     ['digits failed', '/experiments/exp-1'],
   ])
   expect(troubles([node()], [], undefined, now)).toEqual([])
+})
+
+test('what a demo is meant to do is a quiet note', () => {
+  const text = 'gpu-01 may run tasks as plain processes, without isolation from the host and from each other.'
+  const info = {
+    warnings: [text],
+    leader: 'node-1',
+    voters: 1,
+    may_fail: 0,
+    members: [],
+  } as unknown as Cluster
+  expect(troubles([node()], [], info, now)).toMatchObject([{ tone: 'warn', text }])
+  expect(troubles([node()], [], info, now, true)).toMatchObject([{ tone: 'info', text }])
 })
 
 test('totals count only nodes that answer, and are unknown without any', () => {

@@ -3,12 +3,13 @@ import { href } from '../../app/routes.ts'
 
 export interface Trouble {
   readonly key: string
-  readonly tone: 'warn' | 'bad'
+  readonly tone: 'info' | 'warn' | 'bad'
   readonly text: string
   readonly verb: string
   readonly at: string
 }
 
+const ranks = { bad: 0, warn: 1, info: 2 }
 const recentMs = 24 * 3600_000
 
 /** What somebody should look at, worst first, each with the way there. */
@@ -17,6 +18,7 @@ export function troubles(
   experiments: readonly Experiment[],
   info: Cluster | undefined,
   now: number,
+  demo = false,
 ): Trouble[] {
   const found: Trouble[] = []
   const add = (tone: Trouble['tone'], key: string, text: string, verb: string, at: string) =>
@@ -32,7 +34,11 @@ export function troubles(
     if (node.inventory?.runtimes.length === 0)
       add('warn', `${node.id}-runtime`, `${node.name} has no runtime: nothing can run there`, 'Open', at)
   }
-  for (const text of info?.warnings ?? []) add('warn', text, text, 'Members', href('settings'))
+  for (const text of info?.warnings ?? []) {
+    // A demo is meant to run on a host without Docker.
+    const meant = demo && text.includes('without isolation')
+    add(meant ? 'info' : 'warn', text, text, 'Members', href('settings'))
+  }
   if (info?.leader && info.voters >= 3 && info.may_fail > 0) {
     const away = info.members.filter((member) => member.role === 'voter' && member.reachable === false).length
     if (away >= info.may_fail) add('warn', 'voters', 'No further voter may fail', 'Members', href('settings'))
@@ -50,5 +56,5 @@ export function troubles(
       'List',
       href('experiments', undefined, { state: 'Failed' }),
     )
-  return found.sort((a, b) => Number(b.tone === 'bad') - Number(a.tone === 'bad'))
+  return found.sort((a, b) => ranks[a.tone] - ranks[b.tone])
 }
