@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ProblemError } from '../../contract/index.ts'
 import { RateLimited } from '../services/back-off.ts'
-import { securityHeaders } from './csp.ts'
+import { securityHeaders } from '../../contract/csp.ts'
 
 /** Whatever was thrown, as a problem: ours as it is, Fastify's own by what they mean, all else `internal`. */
 export function toProblem(error: unknown): ProblemError {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Experiment, Problem } from '../../contract/index.ts'
-import { csp } from './csp.ts'
+import { csp } from '../../contract/csp.ts'
 import { fetch2, serve, type Served } from './testing/served.ts'
 
 let served: Served

@@ -11,7 +11,7 @@ import {
 } from 'fastify'
 import type { Logger } from 'pino'
 import type { Services } from '../services/index.ts'
-import { securityHeaders } from './csp.ts'
+import { securityHeaders } from '../../contract/csp.ts'
 import { guard } from './guard.ts'
 import { mount } from './mount.ts'
 import { sendProblem } from './problems.ts'

@@ -1,7 +1,7 @@
 import { text } from 'node:stream/consumers'
 import { type ProblemCode, ProblemError } from '../../contract/problem.ts'
 import { liveStream, readBody } from './body.ts'
-import { securityHeaders } from './csp.ts'
+import { securityHeaders } from '../../contract/csp.ts'
 import type { CurrentCluster } from './current-cluster.ts'
 import type { Incoming } from './upstream.ts'
 import { consoleOrigin } from './window-policy.ts'

@@ -1,5 +1,5 @@
 import type { ApiProxy, PageRequest } from './api-proxy.ts'
-import { securityHeaders } from './csp.ts'
+import { securityHeaders } from '../../contract/csp.ts'
 import { serveFile } from './files.ts'
 import { isConsole } from './window-policy.ts'
 

@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import { isInside } from '../../contract/text.ts'
-import { securityHeaders } from './csp.ts'
+import { securityHeaders } from '../../contract/csp.ts'
 
 const types: Record<string, string> = {
   '.html': 'text/html; charset=utf-8',
