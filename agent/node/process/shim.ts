@@ -60,7 +60,8 @@ async function run(launch: ProcessLaunch): Promise<void> {
   const drained = Promise.all([keep(child.stdout, 'o', log), keep(child.stderr, 'e', log)])
   const ended = ending(child)
   const leader = (child.pid === undefined ? undefined : identify(child.pid)) ?? null
-  write(files.running, { leader, startedAt } satisfies Running)
+  // What could not start never ran: whoever waits for its beginning must see the failure first.
+  if (child.pid !== undefined) write(files.running, { leader, startedAt } satisfies Running)
   const exit = await ended
   // Like a container, whose processes end with the first one.
   if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL')
