@@ -63,7 +63,7 @@ function announce(agent: RunningAgent, given: AgentOptions): void {
   process.stderr.write(
     `\nNode ${identity.name} of cluster ${identity.cluster_name}\n` +
       `  Console  ${agent.loopback ?? `https://${agent.advertise}`}\n` +
-      `  CA       ${fingerprint(credentials.ca)} (SHA-256)\n\n`,
+      `  CA       ${(fingerprint(credentials.ca).toUpperCase().match(/../g) ?? []).join(':')} (SHA-256)\n\n`,
   )
   void agent.founded.then((password) => {
     if (password === undefined || fromEnvironment(given).create?.adminPassword !== undefined) return

@@ -94,6 +94,9 @@ function clusterView({ cluster }: ServiceDeps, { id, name, created_at }: Cluster
     leader: row.id === leader,
     reachable: row.id === leader ? true : reachable[livenessOf(cluster, row.id).liveness],
   }))
+  const silent = members.filter(
+    ({ member, reachable }) => voters.includes(member) && reachable === false,
+  ).length
   return {
     id,
     name,
@@ -103,7 +106,8 @@ function clusterView({ cluster }: ServiceDeps, { id, name, created_at }: Cluster
     commit_index: commit,
     applied_index: applied,
     voters: voters.length,
-    may_fail: Math.floor((voters.length - 1) / 2),
+    // Beyond those that have failed already.
+    may_fail: Math.max(0, Math.floor((voters.length - 1) / 2) - silent),
     members: members.toSorted((a, b) => a.member - b.member),
     warnings: warningsOf(cluster),
   }

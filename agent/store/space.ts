@@ -76,8 +76,13 @@ export class DiskSpace implements Space {
     clearInterval(this.#timer)
   }
 
+  /** A disk that cannot be asked (unmounted, a stale mount) takes no new work; what runs is not ended for it. */
   #sample(): void {
-    this.#free = this.#measure().free
+    try {
+      this.#free = this.#measure().free
+    } catch {
+      this.#free = 0
+    }
     this.#measuredAt = performance.now()
   }
 

@@ -2,9 +2,10 @@
 //
 //   npm run demo             runs until Ctrl-C
 //   npm run demo -- --once   runs the experiment, stops everything, prints one JSON line
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { lockFolder } from '../../agent/cluster/identity/lock.ts'
 import { problems, ProblemError } from '../../contract/index.ts'
 import { findEngine, removeContainersOf } from './engine.ts'
 import { demoSpec, follow, outcomeOf } from './experiment.ts'
@@ -46,6 +47,7 @@ async function run(once: boolean, tell: (running: Omit<Running, 'pid'>) => Promi
   const engine = await findEngine()
   // What a demo that was killed left behind: its containers would hold nobody's capacity but the machine's.
   if (engine) await removeContainersOf(engine, data)
+  await refuseIfInUse(data)
   await rm(data, { recursive: true, force: true })
   const stop = stopSignal()
   let fleet: Fleet | undefined
@@ -84,6 +86,16 @@ async function run(once: boolean, tell: (running: Omit<Running, 'pid'>) => Promi
   } finally {
     await fleet?.stop()
     stop.end()
+  }
+}
+
+/** An agent may have outlived its demo, or been started again by hand: its data is not thrown away under it. */
+async function refuseIfInUse(data: string): Promise<void> {
+  for (const name of await readdir(data).catch(() => [])) {
+    const folder = path.join(data, name)
+    if (!(await stat(folder)).isDirectory()) continue
+    const unlock = await lockFolder(path.join(folder, 'agent.lock'))
+    await unlock()
   }
 }
 

@@ -100,7 +100,7 @@ export async function openFolder(data: string): Promise<DataFolder> {
   if (!names.includes(identityFile)) {
     if (names.some((name) => ours.has(name))) throw halfMade(data)
     throw new ProblemError('not_found', `no agent's data folder: ${data}`, {
-      hint: 'Form a cluster with --create NAME, join one with --join TOKEN, or correct --data.',
+      hint: 'Form a cluster with --create, join one with --join TOKEN, or correct --data.',
     })
   }
   await checkAccess(data, 0o022, '700')

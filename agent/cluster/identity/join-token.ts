@@ -18,8 +18,7 @@ const Ticket = z.object({
   secret: z.string().min(16).max(256),
 })
 const prefix = 'sdcj1.'
-const hint =
-  'Copy the whole token as `submarine node join-token` or the console printed it, or make a new one.'
+const hint = 'Copy the whole token as `submarine cluster token` printed it, or make a new one.'
 
 export function encodeJoinToken(ticket: JoinTicket): string {
   const { addresses, ca_sha256, secret } = Ticket.parse(ticket)

@@ -24,7 +24,8 @@ export function settle(tx: Transaction, id: string): void {
         ? experiment.reason
         : null,
     started_at: experiment.started_at ?? earliest(tasks.map((task) => task.started_at)),
-    finished_at: ended ? tx.at : null,
+    // When it ended, not when it was told: its host may have been away in between.
+    finished_at: ended ? (latest(tasks.map((task) => task.finished_at)) ?? tx.at) : null,
   }
   // Every change of a task is a change of the experiment that shows it, so its version moves too.
   tx.put('experiments', id, next)
@@ -33,6 +34,12 @@ export function settle(tx: Transaction, id: string): void {
 
 const earliest = (times: readonly (string | null)[]) =>
   times.filter((time) => time !== null).toSorted()[0] ?? null
+
+const latest = (times: readonly (string | null)[]) =>
+  times
+    .filter((time) => time !== null)
+    .toSorted()
+    .at(-1) ?? null
 
 function experimentEvent(
   tx: Transaction,

@@ -133,6 +133,7 @@ async function* walk(root: string, notes: string[]): AsyncGenerator<string> {
       const relative = folder ? `${folder}/${entry.name}` : entry.name
       if (entry.isDirectory()) inner.push(relative)
       else if (entry.isFile()) yield relative
+      else notes.push(`${relative} (${entry.isSymbolicLink() ? 'a link' : 'no regular file'})`)
     }
     folders.push(...inner.reverse())
   }
