@@ -13,7 +13,8 @@ export default defineConfig({
           include: [
             '{raft,contract,agent,cli,main,resources}/**/*.test.ts',
             'renderer/**/*.test.ts',
-            'test/unit/**/*.test.ts',
+            'test/{unit,sim,model,history}/**/*.test.ts',
+            'bench/**/*.test.ts',
           ],
           testTimeout: 20_000,
         },
@@ -22,7 +23,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'system',
-          include: ['test/{cluster,docker,e2e,conformance}/**/*.test.ts'],
+          include: ['test/{cluster,docker,e2e,chaos,conformance}/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 180_000,
           fileParallelism: false,

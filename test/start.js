@@ -5,12 +5,12 @@
 //   npm test -- raft            only files with "raft" in their path; other arguments go to Vitest as well
 //   npm run test:system         tests with real engines, browsers and processes
 //   npm run smoke:electron      the console's journeys in Electron, where its binary is
-import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ensureInstalled } from '../cli/install.js'
 import { become, findNode, findScript, orFail } from '../cli/node24.js'
+import { installCommands, runOrFail } from './setup/commands.js'
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const ours = ['--setup', '--system', '--electron']
@@ -33,21 +33,6 @@ orFail(() => {
   become(findScript('vitest'), ['run', '--project', project, ...rest])
 })
 
-/** Installs what the tests need of the machine, where that is asked for and possible. */
-function installCommands(asked) {
-  if (!asked && process.env.CI !== 'true') return
-  const hindrance = isDebian() ? (process.getuid() === 0 ? undefined : 'not root') : 'not Debian'
-  if (hindrance === undefined) return runOrFail('bash', [path.join(root, 'test/setup/debian.sh')])
-  const message = `What the tests need can be installed only as root on Debian; this is ${hindrance}.`
-  if (asked) throw new Error(message)
-  // Tests that then lack something say what, and fail the run.
-  return console.log(message)
-}
-
-function isDebian() {
-  return existsSync('/etc/os-release') && /^ID="?debian"?$/m.test(readFileSync('/etc/os-release', 'utf8'))
-}
-
 /** Electron's package notes here what it fetched. */
 function hasElectron() {
   return (
@@ -60,9 +45,4 @@ function buildConsole() {
   const config = path.join(root, 'renderer/vite.config.ts')
   if (!existsSync(config)) return
   runOrFail(findNode(), [findScript('vite'), 'build', '--config', config, '--logLevel', 'warn'])
-}
-
-function runOrFail(command, args) {
-  const { status, error } = spawnSync(command, args, { stdio: 'inherit' })
-  if (status !== 0) throw new Error(`${path.basename(args[0])} failed${error ? `: ${error.message}` : ''}.`)
 }

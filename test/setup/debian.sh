@@ -9,6 +9,8 @@ packages=(
   chromium libnss3-tools     # the console in a real browser, and whom it trusts
   python3                    # the demo experiment and the Python SDK
   git ca-certificates
+  etcd-server etcd-client    # the peer of bench/raft
+  strace libfaketime         # failing disks and jumping clocks (test/chaos)
 )
 
 missing=()
