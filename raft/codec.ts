@@ -83,6 +83,7 @@ export function encodeConfChange(c: ConfChange): Uint8Array {
   return w.done()
 }
 
+/** Throws RaftError `codec` for anything that encodeConfChange did not write. */
 export function decodeConfChange(data: Uint8Array): ConfChange {
   if (data.length === 0) return { changes: [] }
   const r = new Reader(data)
@@ -91,6 +92,7 @@ export function decodeConfChange(data: Uint8Array): ConfChange {
   return { changes }
 }
 
+/** A message as it goes over the wire, without frame. */
 export function encodeMessage(m: Message): Buffer {
   const size = m.type === 'append' ? m.entries.reduce((n, e) => n + e.data.length + 24, 64) : 128
   const w = new Writer(size)

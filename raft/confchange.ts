@@ -45,6 +45,7 @@ export function checkConf(c: ConfState): void {
     invalid('joint fields in a simple configuration')
 }
 
+/** Whether two halves must agree (thesis 4.3). */
 export function isJoint(c: ConfState): boolean {
   return c.votersOutgoing.length > 0
 }
@@ -54,10 +55,12 @@ export function members(c: ConfState): NodeId[] {
   return sorted(new Set([...c.voters, ...c.votersOutgoing, ...c.learners]))
 }
 
+/** Whether the member’s vote counts, in either half. */
 export function isVoter(c: ConfState, id: NodeId): boolean {
   return c.voters.includes(id) || c.votersOutgoing.includes(id)
 }
 
+/** Whether two configurations are the same. */
 export function confEqual(a: ConfState, b: ConfState): boolean {
   const same = (x: readonly NodeId[], y: readonly NodeId[]) =>
     x.length === y.length && x.every((id, i) => id === y[i])

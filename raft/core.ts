@@ -21,6 +21,7 @@ import {
   type VoteMessage,
 } from './types.ts'
 
+/** What the core tells its `trace` function. */
 export type TraceEvent =
   | { readonly event: 'role'; readonly id: NodeId; readonly role: Role; readonly term: Term }
   | { readonly event: 'commit'; readonly id: NodeId; readonly term: Term; readonly commit: Index }

@@ -17,11 +17,13 @@ export function describeChange(c: ConfChange): string {
   return c.changes.length === 0 ? 'leave joint' : c.changes.map((i) => `${i.type} ${i.id}`).join(', ')
 }
 
+/** One line, the same for the same entry. */
 export function describeEntry(e: Entry): string {
   if (e.kind === 'config') return `${e.term}/${e.index} config [${describeChange(decodeConfChange(e.data))}]`
   return `${e.term}/${e.index} ${e.data.length > 0 ? `${e.data.length} bytes` : 'empty'}`
 }
 
+/** One line, the same for the same message. */
 export function describeMessage(m: Message): string {
   const head = `${m.from}->${m.to} ${m.type} term=${m.term}`
   switch (m.type) {
@@ -55,6 +57,7 @@ export function describeMessage(m: Message): string {
   }
 }
 
+/** Lines, the same for the same Ready. */
 export function describeReady(r: Ready): string {
   const lines: string[] = []
   if (r.soft) lines.push(`leader=${r.soft.leader} role=${r.soft.role}`)
@@ -71,6 +74,7 @@ export function describeReady(r: Ready): string {
   return lines.join('\n')
 }
 
+/** Lines, the same for the same status. */
 export function describeStatus(s: Status): string {
   const peers = [...s.progress].map(([id, p]) => `${id}:${p.state} match=${p.match} next=${p.next}`)
   return `${s.id} ${s.role} term=${s.term} leader=${s.leader} commit=${s.commit} applied=${s.applied} last=${s.lastIndex} ${describeConf(s.conf)}${peers.length > 0 ? ` {${peers.join(', ')}}` : ''}`

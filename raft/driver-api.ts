@@ -3,6 +3,7 @@ import type { SessionRow } from './sessions.ts'
 import type { LogStore } from './store.ts'
 import type { Index, Message, NodeId, SnapshotMessage, Term } from './types.ts'
 
+/** A committed command and where it stands in the log. */
 export interface Applied {
   readonly index: Index
   readonly term: Term
@@ -42,11 +43,13 @@ export interface Transport {
   onSnapshot(f: (m: SnapshotMessage, data: AsyncIterable<Uint8Array>) => Promise<void>): void
 }
 
+/** Where a driver tells what happens to it. */
 export interface Logger {
   info(message: string, fields?: Record<string, unknown>): void
   warn(message: string, fields?: Record<string, unknown>): void
 }
 
+/** Times and sizes of a driver. */
 export interface DriverOptions {
   /** The clock's grain. Finer than the heartbeat, so that election timeouts differ. */
   readonly tickMs: number
@@ -66,6 +69,7 @@ export interface DriverOptions {
   readonly timeoutMs: number
 }
 
+/** For a few members on one LAN. */
 export const defaultDriverOptions: DriverOptions = {
   tickMs: 50,
   heartbeatMs: 100,
@@ -80,6 +84,7 @@ export const defaultDriverOptions: DriverOptions = {
   timeoutMs: 10_000,
 }
 
+/** What a driver is made of. */
 export interface OpenOptions {
   readonly id: NodeId
   readonly store: LogStore

@@ -13,6 +13,7 @@ export interface Env {
   defer(f: () => void): void
 }
 
+/** The clock, timers and randomness of this process. */
 export const systemEnv: Env = {
   now: () => performance.now(),
   random: () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48,

@@ -17,6 +17,7 @@ import {
   type Term,
 } from './types.ts'
 
+/** Where a proposal stands in the log, unless another leader replaces it. */
 export interface Proposed {
   readonly index: Index
   readonly term: Term

@@ -37,6 +37,7 @@ import {
 type Db = Level<string, Buffer>
 type Op = { type: 'put'; key: string; value: Buffer } | { type: 'del'; key: string }
 
+/** Whose data it is; a store of anybody else is refused. */
 export interface StoreIdentity {
   readonly id: number
   readonly clusterId: string

@@ -41,6 +41,7 @@ export interface Ready {
   readonly persist: boolean
 }
 
+/** How far another member is, as its leader knows it. */
 export interface PeerStatus {
   readonly match: Index
   readonly next: Index
@@ -49,6 +50,7 @@ export interface PeerStatus {
   readonly isLearner: boolean
 }
 
+/** What a member knows of itself and, leading, of the others. */
 export interface Status {
   readonly id: NodeId
   readonly role: Role

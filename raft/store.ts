@@ -10,6 +10,7 @@ import {
   type Term,
 } from './types.ts'
 
+/** Why storage is not to be trusted or not to be had. */
 export type StoreErrorCode = 'corrupt' | 'foreign' | 'missing' | 'exists' | 'locked' | 'io' | 'closed'
 
 /** Fatal, always: after one of these nothing that the store says may be trusted, and no write may be tried again. */
@@ -22,7 +23,9 @@ export class StoreError extends Error {
   }
 }
 
+/** The bytes of a snapshot, in pieces. */
 export type SnapshotSource = AsyncIterable<Uint8Array>
+/** What an image of the state stands for. */
 export type SnapshotPoint = Pick<SnapshotMeta, 'index' | 'term' | 'conf'>
 
 /** Durable log, hard state and newest snapshot of one member. Writes do not overlap, except those about snapshots' bytes. */

@@ -54,6 +54,7 @@ export class FrameParser {
   }
 }
 
+/** One frame around what `body` writes. */
 export function frame(sizeHint: number, body: (w: Writer) => void): Buffer {
   const w = new Writer(sizeHint + HEADER).u32(0).u32(0)
   body(w)
@@ -156,6 +157,7 @@ export async function writeSnapshot(
   }
 }
 
+/** A snapshot that a peer offers, before it is stored. */
 export interface IncomingSnapshot {
   readonly m: SnapshotMessage
   readonly data: AsyncIterable<Uint8Array>

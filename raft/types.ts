@@ -1,14 +1,19 @@
 /** Member ids are positive integers, never reused: a member that lost its data must come back under a new id. */
 export type NodeId = number
+/** Terms number elections; each has at most one leader. */
 export type Term = number
+/** Places in the log, from 1 on; 0 is before the first. */
 export type Index = number
 
 /** The id that means "nobody": no leader, no vote. */
 export const NONE: NodeId = 0
 
+/** What a member is at the moment. A learner is a follower. */
 export type Role = 'follower' | 'preCandidate' | 'candidate' | 'leader'
+/** Commands are `normal`; a `config` entry holds an encoded ConfChange. */
 export type EntryKind = 'normal' | 'config'
 
+/** One place of the log. Index and term together determine it. */
 export interface Entry {
   readonly term: Term
   readonly index: Index
@@ -34,6 +39,7 @@ export interface ConfState {
   readonly autoLeave: boolean
 }
 
+/** Nobody: what a member that joins later starts with. */
 export const EMPTY_CONF: ConfState = {
   voters: [],
   votersOutgoing: [],
@@ -53,6 +59,7 @@ export interface ConfChange {
   readonly changes: readonly ConfChangeItem[]
 }
 
+/** A snapshot without its bytes: what it stands for, and how to check them. */
 export interface SnapshotMeta {
   readonly index: Index
   readonly term: Term
@@ -78,6 +85,7 @@ interface CommitHint {
   readonly commitTerm: Term
 }
 
+/** Asks for a vote, or whether there would be one. */
 export interface VoteMessage extends Addressed, CommitHint {
   readonly type: 'vote' | 'preVote'
   readonly lastIndex: Index
@@ -85,10 +93,12 @@ export interface VoteMessage extends Addressed, CommitHint {
   /** Sent at the leader's wish (thesis 3.10), so it is heard although a leader is alive. */
   readonly transfer: boolean
 }
+/** A vote or its refusal. */
 export interface VoteReply extends Addressed, CommitHint {
   readonly type: 'voteReply' | 'preVoteReply'
   readonly granted: boolean
 }
+/** Entries after `prevIndex`, or none to tell a commit index. */
 export interface AppendMessage extends Addressed {
   readonly type: 'append'
   readonly prevIndex: Index
@@ -96,6 +106,7 @@ export interface AppendMessage extends Addressed {
   readonly commit: Index
   readonly entries: readonly Entry[]
 }
+/** What became of an append or a snapshot. */
 export interface AppendReply extends Addressed {
   readonly type: 'appendReply'
   /** Accepted: the last index known to match. Rejected: the prevIndex that did not. */
@@ -105,27 +116,33 @@ export interface AppendReply extends Addressed {
   readonly hintIndex: Index
   readonly hintTerm: Term
 }
+/** The leader is there. */
 export interface HeartbeatMessage extends Addressed {
   readonly type: 'heartbeat'
   readonly commit: Index
   /** Position in the leader's read queue that an answer confirms; 0 for none. */
   readonly read: number
 }
+/** So is the follower. */
 export interface HeartbeatReply extends Addressed {
   readonly type: 'heartbeatReply'
   readonly read: number
 }
+/** The follower needs entries that are gone: the state instead. Its bytes travel apart. */
 export interface SnapshotMessage extends Addressed {
   readonly type: 'snapshot'
   readonly meta: SnapshotMeta
 }
+/** The leader wants the receiver to take over. */
 export interface TimeoutNowMessage extends Addressed {
   readonly type: 'timeoutNow'
 }
+/** A follower asks what must be applied before it may answer a read. */
 export interface ReadIndexMessage extends Addressed {
   readonly type: 'readIndex'
   readonly id: string
 }
+/** The answer, once a quorum has confirmed the leader. */
 export interface ReadIndexReply extends Addressed {
   readonly type: 'readIndexReply'
   readonly id: string
@@ -143,6 +160,7 @@ export interface ProposeRefused extends Addressed {
   readonly busy: boolean
 }
 
+/** Everything that members say to each other. */
 export type Message =
   | VoteMessage
   | VoteReply
@@ -171,6 +189,7 @@ export interface LogView {
   snapshot(): SnapshotMeta | undefined
 }
 
+/** What a core must know of itself; times in ticks. */
 export interface RaftConfig {
   readonly id: NodeId
   /** A follower that hears nothing for [electionTicks, 2·electionTicks) ticks campaigns. */
@@ -186,6 +205,7 @@ export interface RaftConfig {
   readonly applied: Index
 }
 
+/** With ticks of 100 ms: fit for a LAN. */
 export const defaultRaftConfig: Omit<RaftConfig, 'id' | 'applied'> = {
   electionTicks: 10,
   heartbeatTicks: 1,
@@ -196,6 +216,7 @@ export const defaultRaftConfig: Omit<RaftConfig, 'id' | 'applied'> = {
   maxApplyingBytes: 1 << 20,
 }
 
+/** Throws InvariantError for a configuration that cannot work. */
 export function validateConfig(c: RaftConfig): void {
   assertInvariant(Number.isSafeInteger(c.id) && c.id > 0, 'id must be a positive integer')
   assertInvariant(c.heartbeatTicks >= 1, 'heartbeatTicks must be at least 1')
@@ -205,6 +226,7 @@ export function validateConfig(c: RaftConfig): void {
   assertInvariant(c.maxApplyingBytes >= 1, 'maxApplyingBytes must be at least 1')
 }
 
+/** Why something was refused, or what is known of its fate. */
 export type RaftErrorCode =
   | 'no_leader'
   | 'not_leader'

@@ -69,11 +69,19 @@ describe('the package submarine-raft', () => {
     expect(JSON.parse(found)).toEqual(['a', 'b', 'c'])
   })
 
+  test('the program in its README runs as it stands there, and again on what it left', async () => {
+    await writeFile(path.join(dir, 'readme.mts'), await readmeProgram())
+    const lines = async (...args: string[]) => (await run(process.execPath, ['readme.mts', ...args])).trim()
+    expect(await lines('--create')).toMatch(/^\d+ 5 5$/)
+    expect(await lines()).toMatch(/^\d+ 10 10$/)
+  })
+
   test('compiles strictly against its declarations, and is refused where it is used wrongly', async () => {
     await mkdir(path.join(dir, 'node_modules/@types'), { recursive: true })
     for (const name of ['@types/node', 'undici-types'])
       await symlink(path.join(modules, name), path.join(dir, 'node_modules', name))
     await writeFile(path.join(dir, 'consumer.ts'), CONSUMER)
+    await writeFile(path.join(dir, 'readme.ts'), await readmeProgram())
     const tsc = path.join(modules, 'typescript/bin/tsc')
     const strict = [
       '--ignoreConfig',
@@ -93,9 +101,15 @@ describe('the package submarine-raft', () => {
       await run(process.execPath, [
         ...[tsc, ...strict, '--module', module, '--moduleResolution', resolution],
         'consumer.ts',
+        'readme.ts',
       ])
   }, 60_000)
 })
+
+async function readmeProgram(): Promise<string> {
+  const readme = await readFile(path.join(lib(), 'README.md'), 'utf8')
+  return /```ts\n([^]*?)```/.exec(readme)?.[1] ?? ''
+}
 
 // The lines that must not compile show that the types have not become `any` on the way.
 const CONSUMER = `
