@@ -1,0 +1,43 @@
+// npm run bench -- NAME [options]
+import { parseArgs } from 'node:util'
+import { soak } from './soak.ts'
+
+const usage = `Usage: npm run bench -- NAME [options]
+
+  raft --vs etcd [--quick] [--json FILE] [--only TEXT]   the Raft library beside etcd, in one run
+  soak [--minutes 60] [--rate 2000] [--json FILE]        steady writes for a long time: memory, log, elections`
+
+async function main(): Promise<number> {
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: {
+      json: { type: 'string' },
+      vs: { type: 'string' },
+      only: { type: 'string' },
+      quick: { type: 'boolean', default: false },
+      minutes: { type: 'string', default: '60' },
+      rate: { type: 'string', default: '2000' },
+      'sample-seconds': { type: 'string', default: '60' },
+    },
+  })
+  const json = values.json === undefined ? {} : { json: values.json }
+  if (positionals[0] === 'soak') {
+    const { ok } = await soak({
+      minutes: number(values.minutes, '--minutes'),
+      rate: number(values.rate, '--rate'),
+      sampleSeconds: number(values['sample-seconds'], '--sample-seconds'),
+      ...json,
+    })
+    return ok ? 0 : 1
+  }
+  console.error(usage)
+  return 2
+}
+
+function number(text: string, name: string): number {
+  const n = Number(text)
+  if (!(n > 0)) throw new Error(`${name} takes a number above 0, not ${JSON.stringify(text)}`)
+  return n
+}
+
+process.exitCode = await main()
