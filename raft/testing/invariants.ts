@@ -62,7 +62,8 @@ export class Invariants {
     for (const m of this.#members()) {
       if (m.id !== id) continue
       const c = this.#committed[this.committed]
-      if (!c) return
+      // Votes may arrive when a later term has long committed something else.
+      if (!c || c.term > term) return
       const last = m.store.lastIndex()
       const have = m.store.term(this.committed)
       assertInvariant(
