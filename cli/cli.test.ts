@@ -201,6 +201,26 @@ describe('submit', () => {
   })
 })
 
+describe('edit', () => {
+  it('sets and takes away tags and the description, and shows them', async () => {
+    at.cluster.add({ ...spec, tags: ['nightly'] })
+    const edit = (...args: string[]) => cli('experiment', 'edit', 'exp-1', ...args)
+    expect(await edit('--description', 'a good one', '--tag', 'lr=0.1', '--tag', 'note=a=b')).toMatchObject({
+      code: 0,
+      stdout: 'exp-1 edited\n',
+    })
+    expect((await cli('experiment', 'get', 'exp-1')).stdout).toMatch(
+      /^description +a good one\ntags +nightly, lr=0\.1, note=a=b$/m,
+    )
+    await edit('--tag', 'lr=')
+    const { stdout } = await cli('experiment', 'get', 'exp-1', '-o', 'json')
+    expect(JSON.parse(stdout)).toMatchObject({ description: 'a good one', tags: { note: 'a=b' } })
+    expect(await edit()).toMatchObject({ code: 2 })
+    expect((await edit('--tag', '=x')).stderr).toContain('expected KEY=VALUE')
+    expect(await cli('experiment', 'edit', 'exp-9', '--description', 'x')).toMatchObject({ code: 3 })
+  })
+})
+
 describe('following', () => {
   it('goes on through another agent without losing or repeating a line', async () => {
     at.cluster.add(spec)

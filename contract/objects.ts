@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { ExperimentSpec } from './spec.ts'
 import { Resources } from './resources.ts'
 import { State } from './states.ts'
-import { ArtifactPath, line, Name, Sha256, Time } from './text.ts'
+import { ArtifactPath, line, Name, Sha256, text, Time } from './text.ts'
 
 /** Raft index of the object's last change: its version, its ETag, and where a watch resumes. */
 const ResourceVersion = z.int().min(0)
@@ -225,11 +225,30 @@ export const Task = z
   .meta({ id: 'Task' })
 export type Task = z.infer<typeof Task>
 
+/** How many tags an experiment may carry; everything about it stands in every member's memory. */
+export const mostTags = 64
+const TagKey = line(100)
+  .min(1, 'expected at least one character')
+  .refine((key) => key === key.trim() && !key.includes('='), 'expected no "=" and no space at either end')
+
+/** RFC 7396: what is left out stays, null takes away. */
+export const ExperimentPatch = z
+  .strictObject({
+    description: text(8000).nullable().optional(),
+    tags: z.record(TagKey, text(1000).nullable()).nullable().optional(),
+  })
+  .meta({ id: 'ExperimentPatch' })
+export type ExperimentPatch = z.infer<typeof ExperimentPatch>
+
 export const Experiment = z
   .object({
     id: z.string(),
     name: Name,
     owner: z.string(),
+    description: z.string().describe('What people wrote about it since; empty until then.'),
+    tags: z
+      .record(z.string(), z.string())
+      .describe('What people noted about it since, beside the tags in its spec.'),
     spec: ExperimentSpec,
     state: State,
     reason: Reason.nullable(),

@@ -73,7 +73,15 @@ function parameters(route: Route): Json[] {
     required: false,
     schema: { type: 'string', maxLength: 200 },
   }
-  return [...inPath, ...inQuery, ...(route.idempotent ? [key] : [])]
+  const ifMatch = {
+    name: 'If-Match',
+    in: 'header',
+    required: false,
+    schema: { type: 'string' },
+    description: 'The ETag of the object as the caller saw it; the request is refused if it has changed.',
+  }
+  const isConditional = route.problems.includes('precondition_failed')
+  return [...inPath, ...inQuery, ...(route.idempotent ? [key] : []), ...(isConditional ? [ifMatch] : [])]
 }
 
 function requestBody(route: Route, components: Json): Json {
@@ -85,11 +93,10 @@ function requestBody(route: Route, components: Json): Json {
       },
     }
   if (!route.body) return {}
+  const schema = schemaOf(route.body, 'input', components)
+  const types = ['application/json', ...(route.method === 'PATCH' ? ['application/merge-patch+json'] : [])]
   return {
-    requestBody: {
-      required: true,
-      content: { 'application/json': { schema: schemaOf(route.body, 'input', components) } },
-    },
+    requestBody: { required: true, content: Object.fromEntries(types.map((type) => [type, { schema }])) },
   }
 }
 

@@ -12,7 +12,7 @@ export type Rank = (typeof ranks)[number]
 /** Everything that can be permitted: what an action does to which kind of object. */
 export const actions = [
   'cluster:read', 'cluster:admin', 'node:read', 'node:admin',
-  'experiment:read', 'experiment:create', 'experiment:stop', 'experiment:delete',
+  'experiment:read', 'experiment:create', 'experiment:edit', 'experiment:stop', 'experiment:delete',
   'log:read', 'artifact:read', 'metric:read', 'metric:write', 'event:read', 'blob:create', 'self:read',
 ] as const // prettier-ignore
 export type Action = (typeof actions)[number]

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import {
-  Artifact, Blob, Cluster, Event, Experiment, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries,
+  Artifact, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries,
   Node, SignedIn, SignIn, User, Version, WatchEvent,
 } from './objects.ts' // prettier-ignore
 import { type Action, actions } from './permission.ts'
@@ -13,7 +13,7 @@ import { Sha256 } from './text.ts'
 export type Access = Action | 'public' | 'join token'
 
 export interface Route {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   /** Below /api/v2, parameters in braces; `{path*}` takes the rest of the path. */
   readonly path: string
   readonly summary: string
@@ -69,6 +69,7 @@ export const routes = {
     status: 200, reply: pageOf(Experiment), problems: [],
   },
   'experiments.get': { method: 'GET', path: '/experiments/{experiment}', summary: 'One experiment with its tasks', access: 'experiment:read', query: z.object(consistency), status: 200, reply: Experiment, problems: ['not_found'] },
+  'experiments.edit': { method: 'PATCH', path: '/experiments/{experiment}', summary: 'Change its description and tags (RFC 7396); with If-Match only as the caller saw it', access: 'experiment:edit', body: ExperimentPatch, status: 200, reply: Experiment, problems: ['not_found', 'precondition_failed', 'busy', 'outcome_unknown'] },
   'experiments.stop': { method: 'POST', path: '/experiments/{experiment}/stop', summary: 'Stop it: SIGTERM, grace, SIGKILL', access: 'experiment:stop', status: 200, reply: Experiment, problems: ['not_found', 'conflict', 'outcome_unknown'], idempotent: true },
   'experiments.delete': { method: 'DELETE', path: '/experiments/{experiment}', summary: 'Delete a finished experiment with its logs, metrics and artifacts', access: 'experiment:delete', status: 204, problems: ['not_found', 'conflict', 'precondition_failed', 'outcome_unknown'] },
   'experiments.events': { method: 'GET', path: '/experiments/{experiment}/events', summary: 'What happened to it and its tasks, oldest first', access: 'event:read', query: z.object({ ...page, ...consistency }), status: 200, reply: pageOf(Event), problems: ['not_found'] },

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
   type Actor,
+  type ExperimentPatch,
   holdsResources,
   isFinal,
   type Inventory,
@@ -166,6 +167,65 @@ describe('an experiment', () => {
     })
   })
 
+  it('is edited by merge patch, only at the version the caller saw, and not moved by an edit that changes nothing', () => {
+    const replica = cluster()
+    replica.do(create('e1'))
+    const edit = (patch: ExperimentPatch, if_version?: number): Command => ({
+      type: 'experiment.edit',
+      id: 'e1',
+      patch,
+      ...(if_version === undefined ? {} : { if_version }),
+    })
+    const row = () => replica.state.experiments.get('e1')
+    const created = replica.index
+    replica.do(edit({ description: 'first', tags: { a: '1', b: '2' } }, created))
+    expect(row()).toMatchObject({
+      description: 'first',
+      tags: { a: '1', b: '2' },
+      resource_version: replica.index,
+    })
+    expect(replica.refused(edit({ description: 'late' }, created))).toBe('precondition_failed')
+    const version = row()?.resource_version
+    replica.do(edit({ description: 'first', tags: { b: '2', none: null } }))
+    replica.do(edit({}))
+    expect(row()?.resource_version).toBe(version)
+    replica.do(edit({ tags: { b: null, c: '3' } }))
+    expect(row()).toMatchObject({ description: 'first', tags: { a: '1', c: '3' } })
+    replica.do(edit({ description: null, tags: null }))
+    expect(row()).toMatchObject({ description: '', tags: {} })
+    expect(replica.events.filter((code) => code === 'experiment.edited')).toHaveLength(3)
+    expect(replica.refused({ ...edit({}), id: 'none' } as Command)).toBe('not_found')
+  })
+
+  it('is as new as its newest task when it is edited', () => {
+    const replica = cluster()
+    replica.do(create('e1'))
+    replica.do(place('e1', [[0, 'node-1']]))
+    replica.do(report('e1', 'Running'))
+    replica.do({
+      ...report('e1', 'Succeeded'),
+      log: { files: 1, bytes: 1, sha256: 'x', holders: ['node-1'] },
+    })
+    const before = replica.state.experiments.get('e1')?.resource_version ?? 0
+    replica.do({ type: 'task.copied', task: 'e1-worker-0', attempt: 1, kind: 'log', holders: ['node-2'] })
+    expect(replica.state.experiments.get('e1')?.resource_version).toBe(before)
+    const edit = (if_version: number): Command => ({ type: 'experiment.edit', id: 'e1', patch: { description: 'x' }, if_version }) // prettier-ignore
+    expect(replica.refused(edit(before))).toBe('precondition_failed')
+    expect(replica.refused(edit(replica.index - 1))).toBe('accepted')
+  })
+
+  it('keeps so many tags and no more', () => {
+    const replica = cluster()
+    replica.do(create('e1'))
+    const tags = (from: number, count: number) =>
+      Object.fromEntries(Array.from({ length: count }, (_, at) => [`k${from + at}`, 'v']))
+    replica.do({ type: 'experiment.edit', id: 'e1', patch: { tags: tags(0, 64) } })
+    expect(replica.refused({ type: 'experiment.edit', id: 'e1', patch: { tags: tags(64, 1) } })).toBe(
+      'invalid_request',
+    )
+    replica.do({ type: 'experiment.edit', id: 'e1', patch: { tags: { k0: null, k64: 'v' } } })
+  })
+
   it('is deleted only when it has ended', () => {
     const replica = cluster()
     replica.do(create('e1'))
@@ -258,6 +318,8 @@ describe('any sequence of commands', () => {
     }).map((r) => report(r.id, r.state, { node: r.node, attempt: r.attempt })),
     fc.constantFrom(...ids).map((id): Command => ({ type: 'experiment.stop', id })),
     fc.constantFrom(...ids).map((id): Command => ({ type: 'experiment.delete', id })),
+    fc.record({ id: fc.constantFrom(...ids), text: fc.constantFrom('a', 'b', null) })
+      .map(({ id, text }): Command => ({ type: 'experiment.edit', id, patch: { description: text, tags: { t: text } } })),
     fc.constantFrom(...ids).map((id): Command => ({ type: 'experiment.queue', id, reason: { code: 'no_room', message: 'full' } })),
   ) // prettier-ignore
 

@@ -20,6 +20,7 @@ const rules: Rules = {
   'token.create': people.createToken,
   'token.delete': people.deleteToken,
   'experiment.create': experiments.create,
+  'experiment.edit': experiments.edit,
   'experiment.stop': experiments.stop,
   'experiment.delete': experiments.remove,
   'experiment.queue': experiments.queue,

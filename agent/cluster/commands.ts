@@ -1,6 +1,7 @@
 import type {
   Actor,
   Event,
+  ExperimentPatch,
   ExperimentSpec,
   Inventory,
   Reason,
@@ -43,6 +44,8 @@ export type Command =
       owner: string
       idempotency?: { key: string; request_sha256: string }
     }
+  /** `if_version` is the version that the experiment is shown with. */
+  | { type: 'experiment.edit'; id: string; patch: ExperimentPatch; if_version?: number }
   | { type: 'experiment.stop'; id: string }
   | { type: 'experiment.delete'; id: string; if_version?: number }
   /** The planner looked at it and could not place it: why. */

@@ -71,6 +71,9 @@ export interface ExperimentRow extends Versioned {
   readonly name: string
   readonly owner: string
   readonly spec: ExperimentSpec
+  /** Absent until somebody writes them. */
+  readonly description?: string
+  readonly tags?: Readonly<Record<string, string>>
   readonly state: RunState
   readonly reason: Reason | null
   readonly stop_requested: boolean

@@ -76,6 +76,8 @@ export function createHandlers(services: Services): Handlers {
     },
     'experiments.list': ({ actor, query }) => experiments.list(actor, query),
     'experiments.get': ({ actor, params, query }) => experiments.get(actor, params.experiment, query),
+    'experiments.edit': ({ actor, params, body, request }) =>
+      experiments.edit(actor, params.experiment, body, ifMatch(request)),
     'experiments.stop': ({ actor, params }) => experiments.stop(actor, params.experiment),
     'experiments.delete': ({ actor, params, request }) =>
       experiments.delete(actor, params.experiment, ifMatch(request)),

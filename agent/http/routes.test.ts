@@ -35,6 +35,7 @@ const bodies: Partial<Record<RouteId, unknown>> = {
   'session.create': { user: 'admin', password: 'wrong' },
   'cluster.join': { secret: 's', request: 'PEM', name: 'host-9', address: '10.0.0.9:7460' },
   'experiments.create': { name: 'x', command: 'true' },
+  'experiments.edit': { description: 'as sent', tags: { seed: '7', gone: null } },
   'experiments.log_metrics': { points: [{ key: 'loss', value: 1 }] },
   'auth.can_i': { action: 'node:read' },
 }
@@ -144,6 +145,36 @@ describe('every route of the table', () => {
       'submarine_session=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0',
     ])
     expect((await served.fetch('/api/v2/me', { headers })).status).toBe(401)
+  })
+
+  it('edits what is still as the caller saw it, and says why not otherwise', async () => {
+    const headers = { authorization: `Bearer ${userToken}`, 'content-type': 'application/merge-patch+json' }
+    const path = '/api/v2/experiments/exp-done'
+    const edit = (patch: unknown, ifMatch?: string) =>
+      served.fetch(path, {
+        method: 'PATCH',
+        headers: { ...headers, ...(ifMatch === undefined ? {} : { 'if-match': ifMatch }) },
+        body: JSON.stringify(patch),
+      })
+    const before = (await served.fetch(path, { headers })).headers.get('etag') ?? ''
+    const first = await edit({ description: 'good', tags: { lr: '0.1', seed: '7' } }, before)
+    expect([first.status, await first.json()]).toMatchObject([
+      200,
+      { description: 'good', tags: { lr: '0.1', seed: '7' } },
+    ])
+    const after = first.headers.get('etag') ?? ''
+    expect(after).not.toBe(before)
+    expect((await edit({ description: 'lost' }, before)).status).toBe(412)
+    expect(await (await edit({ tags: { lr: null } }, after)).json()).toMatchObject({
+      description: 'good',
+      tags: { seed: '7' },
+    })
+    const wrong = await edit({ description: 7, tags: { '': 'x', 'a=b': 'x', ok: 7 }, state: 'Succeeded' })
+    expect([wrong.status, await wrong.json()]).toMatchObject([400, { code: 'invalid_request' }])
+    const pointers = ((await (await edit({ tags: { 'a=b': 'x' } })).json()) as { errors: object[] }).errors
+    expect(pointers).toMatchObject([{ pointer: '/tags/a=b' }])
+    const many = Object.fromEntries(Array.from({ length: 65 }, (_, at) => [`k${at}`, 'v']))
+    expect([(await edit({ tags: many })).status, (await edit({ tags: null })).status]).toEqual([400, 200])
   })
 
   it('deletes what has ended, when it is still as the caller saw it', async () => {

@@ -125,13 +125,17 @@ async function drained({ raw }: FastifyRequest): Promise<void> {
   })
 }
 
-/** JSON and nothing else; uploads, which are streams, are mounted apart. */
+/** JSON (a merge patch is JSON too) and nothing else; uploads, which are streams, are mounted apart. */
 function readBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
   const parse = app.getDefaultJsonParser('error', 'error')
-  app.addContentTypeParser(['application/json'], { parseAs: 'string' }, (request, body, done) => {
-    // Many clients name a content type on requests without a body.
-    if (body === '') done(null, undefined)
-    else void parse(request, body as string, done)
-  })
+  app.addContentTypeParser(
+    ['application/json', 'application/merge-patch+json'],
+    { parseAs: 'string' },
+    (request, body, done) => {
+      // Many clients name a content type on requests without a body.
+      if (body === '') done(null, undefined)
+      else void parse(request, body as string, done)
+    },
+  )
 }

@@ -1,12 +1,19 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { parseSpec, ProblemError } from '../../contract/index.ts'
-import type { Actor, Experiment, ExperimentSpec, State as RunState } from '../../contract/index.ts'
+import type {
+  Actor,
+  Experiment,
+  ExperimentPatch,
+  ExperimentSpec,
+  State as RunState,
+} from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { ExperimentRow, State } from '../cluster/state.ts'
+import { experimentVersion } from '../cluster/rules/settle.ts'
 import { demand, experimentFor, mayRead, tasksOf } from './access.ts'
 import { type Consistency, type ServiceDeps, settled } from './context.ts'
 import { type Page, pageOf, type PageQuery } from './paging.ts'
-import { experimentVersion, experimentView } from './views.ts'
+import { experimentView } from './views.ts'
 
 export interface ExperimentFilter {
   readonly state?: RunState | undefined
@@ -26,6 +33,7 @@ export interface ExperimentService {
     query: PageQuery & ExperimentFilter & { consistency: Consistency },
   ): Promise<Page<Experiment>>
   get(actor: Actor, ref: string, query: { consistency: Consistency }): Promise<Experiment>
+  edit(actor: Actor, ref: string, patch: ExperimentPatch, ifVersion?: number): Promise<Experiment>
   stop(actor: Actor, ref: string): Promise<Experiment>
   delete(actor: Actor, ref: string, ifVersion?: number): Promise<void>
 }
@@ -47,6 +55,12 @@ export function createExperiments(deps: ServiceDeps): ExperimentService {
       const row = await experimentFor(cluster, actor, 'experiment:read', ref, consistency)
       return experimentView(cluster.state(), row)
     },
+    async edit(actor, ref, patch, ifVersion) {
+      const { id } = await experimentFor(cluster, actor, 'experiment:edit', ref)
+      const if_version = ifVersion === undefined ? {} : { if_version: ifVersion }
+      await cluster.propose({ type: 'experiment.edit', id, patch, ...if_version }, actor)
+      return viewOf(cluster.state(), id)
+    },
     async stop(actor, ref) {
       const { id, stop_requested } = await experimentFor(cluster, actor, 'experiment:stop', ref)
       // A repeat of a stop that was acknowledged to nobody, perhaps: it is stopping, or has.
@@ -54,6 +68,8 @@ export function createExperiments(deps: ServiceDeps): ExperimentService {
       return viewOf(cluster.state(), id)
     },
     async delete(actor, ref, ifVersion) {
+      // The version may come from an agent that is ahead of this one; an old copy would refuse it for no reason.
+      if (ifVersion !== undefined) await cluster.barrier()
       const row = await experimentFor(cluster, actor, 'experiment:delete', ref)
       const shown = experimentVersion(row, tasksOf(cluster.state(), row))
       if (ifVersion !== undefined && ifVersion !== shown)
@@ -125,7 +141,7 @@ function preview(spec: ExperimentSpec, owner: string, { now = Date.now }: Servic
     })),
   ) // prettier-ignore
   return {
-    id, name: spec.name, owner, spec, state: 'Accepted', reason: null, stop_requested: false,
+    id, name: spec.name, owner, description: '', tags: {}, spec, state: 'Accepted', reason: null, stop_requested: false,
     created_at: new Date(now()).toISOString(), started_at: null, finished_at: null, tasks, resource_version: 0,
   } // prettier-ignore
 }

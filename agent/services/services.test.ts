@@ -206,6 +206,27 @@ describe('who may not know an experiment', () => {
   })
 })
 
+describe('editing', () => {
+  it('is the admin’s, and not a task’s; the answer is the experiment as it is then', async () => {
+    await start(2)
+    const [task = ''] = world.submit('exp-1')
+    world.run('exp-1')
+    const own: Actor = { kind: 'task', task, workload: 'exp-1', attempt: 1 }
+    const patch = { description: 'good', tags: { seed: '7' } }
+    await expect(services.experiments.edit(own, 'exp-1', patch)).rejects.toMatchObject({ code: 'forbidden' })
+    const { resource_version } = await services.experiments.get(admin, 'exp-1', strong)
+    const edited = await services.experiments.edit(admin, 'exp-1', patch, resource_version)
+    expect(edited).toMatchObject({ ...patch, state: 'Running' })
+    expect(await services.experiments.get(admin, 'exp-1', strong)).toEqual(edited)
+    await expect(services.experiments.edit(admin, 'exp-1', {}, resource_version)).rejects.toMatchObject({
+      code: 'precondition_failed',
+    })
+    await expect(services.experiments.edit(admin, 'exp-9', patch)).rejects.toMatchObject({
+      code: 'not_found',
+    })
+  })
+})
+
 describe('stopping and deleting', () => {
   it('follow the state: what runs is stopped, what ended is deleted', async () => {
     await start(1)

@@ -8,6 +8,7 @@ import {
 } from '../../contract/index.ts'
 import type { Cluster, NodeLiveness } from '../cluster/cluster.ts'
 import { add, holdersByNode, nothing } from '../cluster/rules/capacity.ts'
+import { experimentVersion } from '../cluster/rules/settle.ts'
 import type { ExperimentRow, Kept, NodeRow, State, TaskRow } from '../cluster/state.ts'
 import { tasksOf } from './access.ts'
 
@@ -43,6 +44,8 @@ export function experimentView(state: State, row: ExperimentRow): Experiment {
     id: row.id,
     name: row.name,
     owner: row.owner,
+    description: row.description ?? '',
+    tags: row.tags ?? {},
     spec: row.spec,
     state: row.state,
     reason: row.reason,
@@ -53,11 +56,6 @@ export function experimentView(state: State, row: ExperimentRow): Experiment {
     tasks: tasks.map(taskView),
     resource_version: experimentVersion(row, tasks),
   }
-}
-
-/** The experiment shows its tasks, so it is as new as the newest of them. */
-export function experimentVersion(row: ExperimentRow, tasks: readonly TaskRow[]): number {
-  return tasks.reduce((newest, task) => Math.max(newest, task.resource_version), row.resource_version)
 }
 
 const silent: NodeLiveness = { liveness: 'unknown', silent_ms: null, usage: null }

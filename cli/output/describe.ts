@@ -51,6 +51,11 @@ export function experimentTable(terminal: Terminal, experiments: readonly Experi
   return table(columns, experiments)
 }
 
+const tagsOf = ({ spec, tags }: Experiment): string[] => [
+  ...spec.tags,
+  ...Object.entries(tags).map(([key, value]) => `${key}=${value}`),
+]
+
 export function experimentDetails(terminal: Terminal, e: Experiment): string {
   const head = properties([
     ['id', e.id],
@@ -61,7 +66,8 @@ export function experimentDetails(terminal: Terminal, e: Experiment): string {
     ['created', e.created_at],
     ['started', e.started_at ?? '-'],
     ['finished', e.finished_at ?? '-'],
-    ['tags', plain(e.spec.tags.join(', ')) || '-'],
+    ['description', plain(e.description) || '-'],
+    ['tags', plain(tagsOf(e).join(', ')) || '-'],
   ])
   const columns: Column<Task>[] = [
     { title: 'TASK', cell: taskName },

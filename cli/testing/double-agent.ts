@@ -139,6 +139,14 @@ export class DoubleAgent {
       }
       case 'experiments.list': return page([...c.experiments.values()].filter((e) => (query.get('name') ?? e.name) === e.name))
       case 'experiments.get': return [200, c.find(params.experiment)]
+      case 'experiments.edit': {
+        const { description, tags = {} } = json() as { description?: string; tags?: Record<string, string | null> }
+        const old = c.find(params.experiment)
+        const merged = Object.entries({ ...old.tags, ...tags }).filter((tag): tag is [string, string] => tag[1] !== null)
+        const edited = { ...old, description: description ?? old.description, tags: Object.fromEntries(merged) }
+        c.experiments.set(old.id, edited)
+        return [200, edited]
+      }
       case 'experiments.stop': return [200, { ...c.find(params.experiment), stop_requested: true }]
       case 'experiments.delete': return c.find(params.experiment), c.experiments.delete(params.experiment ?? ''), [204, undefined]
       case 'experiments.artifacts': return page(c.artifacts.map(({ data: _, ...artifact }) => artifact))

@@ -32,7 +32,7 @@ export class DoubleCluster {
         runtime: 'process' as const, isolation: 'none' as const, resources, gpus: [], exit_code: null, artifacts: null, log: null,
       }))) // prettier-ignore
     const { name } = parsed.spec
-    const made: Experiment = { ...times, id, name, owner: 'admin', spec: parsed.spec, state, stop_requested: false, created_at: now, tasks } // prettier-ignore
+    const made: Experiment = { ...times, id, name, owner: 'admin', description: '', tags: {}, spec: parsed.spec, state, stop_requested: false, created_at: now, tasks } // prettier-ignore
     this.experiments.set(id, made)
     return made
   }

@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander'
 import { ProblemError } from '../../contract/problem.ts'
 import { type State, states } from '../../contract/states.ts'
 import { type Connection, learnMembers } from '../connection/open.ts'
-import { Exit } from '../failure.ts'
+import { Exit, UsageError } from '../failure.ts'
 import { eventLine, experimentDetails, experimentTable } from '../output/describe.ts'
 import { print } from '../output/print.ts'
 import { plain } from '../output/table.ts'
@@ -10,7 +10,7 @@ import { readSpecFile } from '../spec/read.ts'
 import { type CommonOptions, connected, type Tool, verb } from '../tool.ts'
 import { experimentDataVerbs } from './experiment-data.ts'
 import { exitOf, followToEnd, orInterrupt, printLogs } from './follow.ts'
-import { durationOption, sinceOption, wholeOption } from './options.ts'
+import { durationOption, sinceOption, tagOption, wholeOption } from './options.ts'
 import { collect } from './pages.ts'
 import { findExperiment, findTask } from './resolve.ts'
 
@@ -19,6 +19,7 @@ export function experimentVerbs(program: Command, tool: Tool): void {
   submitVerb(experiment, tool)
   listVerbs(experiment, tool)
   logsVerb(experiment, tool)
+  editVerb(experiment, tool)
   stopVerbs(experiment, tool)
   experimentDataVerbs(experiment, tool)
 }
@@ -123,6 +124,33 @@ function logsVerb(experiment: Command, tool: Tool): void {
     .option('--search <text>', 'only lines containing this text')
     .action((id: string, options: LogOptions) =>
       connected(tool, options, (connection) => show(connection, id, options)),
+    )
+}
+
+function editVerb(experiment: Command, tool: Tool): void {
+  const { terminal } = tool
+  interface EditOptions extends CommonOptions {
+    description?: string
+    tag?: [string, string | null][]
+  }
+  verb(experiment, 'edit <id>', 'change its description and tags')
+    .option('--description <text>', 'the new description; "" takes it away')
+    .option('--tag <key=value>', 'set a tag, or take it away with KEY= (repeatable)', tagOption)
+    .action((id: string, options: EditOptions) =>
+      connected(tool, options, async ({ client }) => {
+        const { description, tag } = options
+        if (description === undefined && tag === undefined)
+          throw new UsageError('nothing to change', 'Give --description or --tag.')
+        const found = await findExperiment(client, id)
+        const edited = await client.call('experiments.edit', {
+          params: { experiment: found.id },
+          body: {
+            ...(description === undefined ? {} : { description }),
+            ...(tag === undefined ? {} : { tags: Object.fromEntries(tag) }),
+          },
+        })
+        print(terminal, options.output, edited, () => `${edited.id} edited\n`)
+      }),
     )
 }
 

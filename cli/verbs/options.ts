@@ -47,5 +47,15 @@ export const sinceOption = reader((text) => {
     : new Date(time).toISOString()
 })
 
+/** `KEY=VALUE`, several times; an empty value takes the tag away. */
+export const tagOption = (
+  text: string,
+  before: [string, string | null][] | undefined,
+): [string, string | null][] => {
+  const at = text.indexOf('=')
+  if (at < 1) throw new InvalidArgumentError('expected KEY=VALUE, or KEY= to take the tag away.')
+  return [...(before ?? []), [text.slice(0, at), text.slice(at + 1) || null]]
+}
+
 /** Options that may be given several times. */
 export const repeated = (text: string, before: string[] | undefined): string[] => [...(before ?? []), text]

@@ -115,6 +115,8 @@ const handlers: Record<string, Handler> = {
       ...made,
       id,
       name: parsed.spec.name,
+      description: '',
+      tags: {},
       spec: parsed.spec,
       state: 'Queued',
       reason: null,

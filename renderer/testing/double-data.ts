@@ -132,7 +132,7 @@ export function pastExperiments(): Experiment[] {
           : null
     const reason = waiting ?? failed
     return {
-      id, name, owner: 'admin', spec: parsed.spec, state, reason, stop_requested: state === 'Stopped',
+      id, name, owner: 'admin', description: '', tags: {}, spec: parsed.spec, state, reason, stop_requested: state === 'Stopped',
       created_at: ago(submitted), started_at: started, finished_at: finished, resource_version: 1,
       tasks: [{
         id: `${id}-worker-0`, workload: id, role: 'worker', index: 0, state, reason, attempt: state === 'Queued' ? 0 : 1,

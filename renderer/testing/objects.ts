@@ -17,7 +17,7 @@ export function experiment(more: Partial<Experiment> = {}): Experiment {
   if ('errors' in parsed) throw new Error('the test spec is wrong')
   return {
     id: 'exp-1', name: 'digits', owner: 'admin', spec: parsed.spec, state: 'Running', reason: null,
-    stop_requested: false, created_at: time, started_at: time, finished_at: null, tasks: [task()], resource_version: 1, ...more,
+    description: '', tags: {}, stop_requested: false, created_at: time, started_at: time, finished_at: null, tasks: [task()], resource_version: 1, ...more,
   } // prettier-ignore
 }
 

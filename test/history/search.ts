@@ -31,6 +31,8 @@ export function search<State, Input, Output>(
   return new Search(operations, model, initial, limits).run()
 }
 
+const mostStates = 2 ** 23
+
 /** One operation taken: which, and what to put back when it was the wrong one. */
 interface Frame<State> {
   readonly op: number
@@ -155,7 +157,9 @@ class Search<State, Input, Output> {
     const key = this.#key
     const first = Math.min(this.#due.firstCall() >> 5, this.#answered >> 5)
     const end = Math.max((this.#highest >> 5) + 1, first)
-    key[0] = this.#stateId()
+    const id = this.#stateId()
+    if (id === undefined) return 'full'
+    key[0] = id
     key[1] = first
     key[2] = end
     let length = 3
@@ -166,10 +170,14 @@ class Search<State, Input, Output> {
     return this.#tried.add(key, length)
   }
 
-  #stateId(): number {
+  /** Undefined: no room for another, as a Map ends at 2^24. */
+  #stateId(): number | undefined {
     const text = this.#model.identify(this.#state)
     let id = this.#stateIds.get(text)
-    if (id === undefined) this.#stateIds.set(text, (id = this.#stateIds.size))
+    if (id === undefined) {
+      if (this.#stateIds.size === mostStates) return undefined
+      this.#stateIds.set(text, (id = this.#stateIds.size))
+    }
     return id
   }
 

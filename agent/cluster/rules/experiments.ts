@@ -1,15 +1,17 @@
 import {
+  type ExperimentPatch,
   holdsResources,
   isFinal,
+  mostTags,
   ProblemError,
   type Reason,
   type Resources,
 } from '../../../contract/index.ts'
 import type { Command, Placement, Results } from '../commands.ts'
-import type { TaskRow } from '../state.ts'
+import type { ExperimentRow, TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { type Free, freeOf, holdersByNode, lacking, subtract } from './capacity.ts'
-import { requestStop, settle, tasksOf } from './settle.ts'
+import { experimentVersion, requestStop, settle, tasksOf } from './settle.ts'
 
 type Of<T extends Command['type']> = Extract<Command, { type: T }>
 
@@ -61,6 +63,52 @@ function addTask(
 function forgetOld(tx: Transaction): void {
   const before = new Date(Date.parse(tx.at) - keepIdempotencyMs).toISOString()
   for (const [key, row] of tx.state.idempotency) if (row.at < before) tx.delete('idempotency', key)
+}
+
+/** A merge patch (RFC 7396). One that changes nothing leaves the version as it is. */
+export function edit(tx: Transaction, { id, patch, if_version }: Of<'experiment.edit'>): void {
+  const experiment = tx.need('experiments', id, 'experiment')
+  const version = experimentVersion(experiment, tasksOf(tx, experiment))
+  if (if_version !== undefined && if_version !== version)
+    throw new ProblemError('precondition_failed', `${id} is at version ${version}`)
+  const { description = '', tags = {} } = experiment
+  const next = {
+    description: patch.description === undefined ? description : (patch.description ?? ''),
+    tags: mergedTags(tags, patch.tags),
+  }
+  const changed = [
+    ...(next.description === description ? [] : ['description']),
+    ...(sameTags(next.tags, tags) ? [] : ['tags']),
+  ]
+  if (!changed.length) return
+  tx.put('experiments', id, { ...experiment, ...next })
+  tx.event(
+    'experiment.edited',
+    { kind: 'experiment', id },
+    `${tx.actor} changed the ${changed.join(' and the ')} of ${experiment.name}`,
+  )
+}
+
+type Tags = NonNullable<ExperimentRow['tags']>
+
+function mergedTags(tags: Tags, patch: ExperimentPatch['tags']): Tags {
+  if (patch === undefined) return tags
+  const merged = new Map(patch === null ? [] : Object.entries(tags))
+  for (const [key, value] of Object.entries(patch ?? {}))
+    if (value === null) merged.delete(key)
+    else merged.set(key, value)
+  if (merged.size > mostTags)
+    throw new ProblemError('invalid_request', undefined, {
+      errors: [{ pointer: '/tags', message: `expected at most ${mostTags} tags in all, not ${merged.size}` }],
+    })
+  return Object.fromEntries(merged)
+}
+
+function sameTags(a: Tags, b: Tags): boolean {
+  const keys = Object.keys(a)
+  return (
+    keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && a[key] === b[key])
+  )
 }
 
 export function stop(tx: Transaction, { id }: Of<'experiment.stop'>): void {

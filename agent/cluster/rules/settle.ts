@@ -82,6 +82,11 @@ export function requestStop(tx: Transaction, experiment: ExperimentRow, reason: 
   settle(tx, experiment.id)
 }
 
+/** The version an experiment is shown with: it shows its tasks, so it is as new as the newest of them. */
+export function experimentVersion(row: ExperimentRow, tasks: readonly TaskRow[]): number {
+  return tasks.reduce((newest, task) => Math.max(newest, task.resource_version), row.resource_version)
+}
+
 export function tasksOf(tx: Transaction, experiment: ExperimentRow): TaskRow[] {
   return experiment.tasks.map((id) => tx.need('tasks', id, 'task'))
 }
