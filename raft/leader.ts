@@ -42,7 +42,10 @@ export function leaderTick(r: Raft): void {
     r.electionElapsed = 0
     checkQuorum(r)
     if (r.role !== 'leader') return
-    r.leading.transferee = NONE // the transfer had its time
+    if (r.leading.transferee !== NONE) {
+      r.leading.transferee = NONE // the transfer had its time
+      leaderApplied(r) // what could not be proposed meanwhile
+    }
   }
   if (r.heartbeatElapsed >= r.config.heartbeatTicks) {
     r.heartbeatElapsed = 0

@@ -237,6 +237,24 @@ describe('replication (3.5, 3.6)', () => {
     expect(one.node.commitIndex).toBe(3)
   })
 
+  test('a write that takes long holds up neither heartbeats nor what others have stored', () => {
+    const one = new One({ config: { heartbeatTicks: 1 } })
+    one.lead(2)
+    one.node.propose(Buffer.from('a'))
+    const writing = one.node.ready()
+    expect(writing.persist).toBe(true)
+    one.node.tick()
+    const ack = { type: 'appendReply', to: 1, term: one.node.term, index: 3, rejected: false } as const
+    for (const from of [2, 3]) one.node.step({ ...ack, from, hintIndex: 0, hintTerm: 0 })
+    const meanwhile = one.node.ready(false)
+    expect(meanwhile.messages.filter((m) => m.type === 'heartbeat').map((m) => m.to)).toEqual([2, 3])
+    expect(meanwhile.persist).toBe(false)
+    expect(one.node.commitIndex).toBe(3)
+    expect(meanwhile.committed).not.toContainEqual(expect.objectContaining({ index: 3 }))
+    one.persist(writing)
+    expect(one.node.ready().committed).toContainEqual(expect.objectContaining({ index: 3 }))
+  })
+
   test('with one voter an entry is committed when it is durable, not before', () => {
     const one = new One({ conf: { voters: [1] } })
     one.node.campaign()
@@ -552,6 +570,29 @@ describe('membership (4)', () => {
     for (const from of [2, 3]) successor.step({ type: 'appendReply', from, index: 2 })
     for (const from of [2, 3]) successor.step({ type: 'appendReply', from, index: 3 })
     expect(successor.node.conf).toMatchObject({ voters: [1, 2], votersOutgoing: [] })
+  })
+
+  test('a transfer that fails does not leave the joint configuration behind', () => {
+    const one = new One({ conf: { voters: [1, 2, 3], learners: [4] } })
+    one.lead(2)
+    one.step({ type: 'appendReply', from: 2, index: 2 })
+    one.node.proposeConf({
+      changes: [
+        { type: 'voter', id: 4 },
+        { type: 'remove', id: 3 },
+      ],
+    })
+    one.drain()
+    one.node.transferTo(2)
+    for (const from of [2, 4]) one.step({ type: 'appendReply', from, index: 3 })
+    expect(one.node.conf.votersOutgoing).toEqual([1, 2, 3])
+    // The target does not take over. Nobody proposes anything else, so only the leader itself can go on.
+    for (let i = 0; i < TICKS; i++) {
+      one.tick()
+      for (const from of [2, 4]) one.step({ type: 'heartbeatReply', from })
+    }
+    for (const from of [2, 4]) one.step({ type: 'appendReply', from, index: 4 })
+    expect(one.node.conf).toMatchObject({ voters: [1, 2, 4], votersOutgoing: [] })
   })
 
   test('after a restart the configuration is that of the applied entries, no more and no less', () => {
