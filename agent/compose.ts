@@ -34,6 +34,7 @@ import { ProcessRuntime } from './node/process/runtime.ts'
 import { NodeReconciler } from './node/reconcile.ts'
 import type { Runtime } from './node/runtime.ts'
 import type { AgentOptions } from './options.ts'
+import { Backups } from './recovery/backups.ts'
 import { Planner } from './scheduler/planner.ts'
 import { createServices } from './services/index.ts'
 import { LocalBlobs } from './store/blobs.ts'
@@ -189,7 +190,13 @@ async function openCluster(
     () => machine.state,
     () => clusterKey,
   )
-  return { raft, cluster, handover, admission: new Admission(cluster, signer) }
+  const backups = new Backups({
+    cluster,
+    image: () => machine.snapshot(),
+    clusterKey: () => clusterKey,
+    version: agentVersion,
+  })
+  return { raft, cluster, handover, backups, admission: new Admission(cluster, signer) }
 }
 
 /** What is kept beside the log: files and streams, here and on a second node. */
@@ -255,7 +262,7 @@ async function openDoors(
   { options, log, started, address }: Basis,
   { space }: Stores,
   { http, listener }: Wire,
-  { cluster, admission }: Core,
+  { cluster, admission, backups }: Core,
   kept: Kept,
 ): Promise<string | undefined> {
   const { demoFile, httpLoopback } = options
@@ -266,6 +273,7 @@ async function openDoors(
     submitter: createDockerSubmitter(cluster),
     verifyPassword,
     admit: (request) => admission.admit(request),
+    backup: ({ key, kdf }) => backups.make({ key: Buffer.from(key, 'base64url'), kdf }),
     version: agentVersion,
     demo: demoFile !== undefined,
   })

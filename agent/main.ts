@@ -12,6 +12,8 @@ import { createLog } from './http/log.ts'
 import type { AgentOptions } from './options.ts'
 
 export type { AgentOptions } from './options.ts'
+export { newPassphraseKey } from './recovery/passphrase.ts'
+export { verifyBackup } from './recovery/verify.ts'
 
 /** Found or join where that is asked for, then run. Throws ProblemError that says what is wrong and what would be right. */
 export async function startAgent(given: AgentOptions): Promise<{ stop(): Promise<void> }> {

@@ -91,6 +91,21 @@ export type JoinToken = z.infer<typeof JoinToken>
 export type JoinRequest = z.infer<typeof JoinRequest>
 export type JoinReply = z.infer<typeof JoinReply>
 
+/** The key that a passphrase gave, never the passphrase: the file says how, so that it can be opened again. */
+export const BackupRequest = z
+  .strictObject({
+    key: z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'expected 32 bytes as base64url').describe('32 bytes derived from the passphrase, base64url.'),
+    kdf: z.strictObject({
+      name: z.literal('argon2id'),
+      salt: z.string().regex(/^[A-Za-z0-9_-]{16,100}$/, 'expected base64url'),
+      memory: z.int().min(8192).max(1 << 20).describe('KiB.'),
+      passes: z.int().min(1).max(16),
+      parallelism: z.int().min(1).max(16),
+    }),
+  })
+  .meta({ id: 'BackupRequest' }) // prettier-ignore
+export type BackupRequest = z.infer<typeof BackupRequest>
+
 export const Gpu = z
   .object({
     uuid: z.string(),

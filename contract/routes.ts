@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import {
-  Artifact, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries,
+  Artifact, BackupRequest, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries,
   Node, SignedIn, SignIn, User, Version, WatchEvent,
 } from './objects.ts' // prettier-ignore
 import { type Action, actions } from './permission.ts'
@@ -53,6 +53,8 @@ export const routes = {
   'cluster.get': { method: 'GET', path: '/cluster', summary: 'Members, leader, health', access: 'cluster:read', query: z.object(consistency), status: 200, reply: Cluster, problems: [] },
   'joinTokens.create': { method: 'POST', path: '/join-tokens', summary: 'A one-use token with which one host joins', access: 'cluster:admin', status: 201, reply: JoinToken, problems: ['outcome_unknown'] },
   'cluster.join': { method: 'POST', path: '/cluster/join', summary: 'Join with a token (used by agents)', access: 'join token', body: JoinRequest, status: 201, reply: JoinReply, problems: ['bad_credentials', 'already_exists', 'outcome_unknown'] },
+
+  'cluster.backup': { method: 'POST', path: '/cluster/backup', summary: 'The whole replicated state at one index, sealed; what lies on nodes as files is not in it', access: 'cluster:admin', body: BackupRequest, status: 200, stream: 'bytes', problems: ['busy', 'node_unreachable'] },
 
   'nodes.list': { method: 'GET', path: '/nodes', summary: 'All nodes with their live figures', access: 'node:read', query: z.object({ ...page, ...consistency }), status: 200, reply: pageOf(Node), problems: [] },
   'nodes.get': { method: 'GET', path: '/nodes/{node}', summary: 'One node, by id or name', access: 'node:read', query: z.object(consistency), status: 200, reply: Node, problems: ['not_found'] },

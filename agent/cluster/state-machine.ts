@@ -1,13 +1,11 @@
-import { createInterface } from 'node:readline'
-import { Readable } from 'node:stream'
-import { Map as ImmutableMap } from 'immutable'
 import { type Event, type Problem, ProblemError } from '../../contract/index.ts'
 import type { Applied as RaftApplied, SessionRow, StateMachine } from '../../raft/index.ts'
 import type { StateDb, StoredEvent } from '../store/state-db.ts'
 import { apply } from './apply.ts'
 import type { Applied, Entry } from './commands.ts'
+import { imageLines, readImage, Tables } from './image.ts'
 import type { State } from './state.ts'
-import { emptyState, tableNames } from './transaction.ts'
+import { tableNames } from './transaction.ts'
 
 /** What `apply` answers, as it travels from the log to whoever proposed. */
 type Answer = { value: unknown } | { problem: Problem }
@@ -93,7 +91,7 @@ export class ClusterStateMachine implements StateMachine {
   /** One JSON line for each row and event. Rows are taken now; events up to `index` never change, so they are read later. */
   snapshot(): { index: number; data: AsyncIterable<Uint8Array> } {
     const index = this.#applied
-    return { index, data: snapshotLines(index, this.#state, this.#unwritten, this.#db) }
+    return { index, data: imageLines(this.#state, eventsUpTo(index, this.#unwritten, this.#db)) }
   }
 
   async restore(
@@ -105,7 +103,7 @@ export class ClusterStateMachine implements StateMachine {
     this.#rows = new Map()
     this.#unwritten = []
     await this.#db.clear()
-    const tables = new Map<string, [string, object][]>(tableNames.map((name) => [name, []]))
+    const tables = new Tables()
     let rows = new Map<string, object>()
     let events: StoredEvent[] = []
     // Applied stays 0 until the last batch, so a crash half-way leaves a database that is restored again.
@@ -114,20 +112,16 @@ export class ClusterStateMachine implements StateMachine {
       rows = new Map()
       events = []
     }
-    for await (const line of createInterface({ input: Readable.from(data), crlfDelay: Infinity })) {
-      const record = JSON.parse(line) as SnapshotLine
+    for await (const record of readImage(data)) {
       if ('event' in record) events.push(record)
       else {
-        tables.get(record.table)?.push([record.key, record.row])
+        tables.add(record.table, record.key, record.row)
         rows.set(`${record.table}!${record.key}`, record.row)
       }
       if (rows.size + events.length >= 1000) await write(0)
     }
     await write(index, sessions)
-    this.#state = {
-      ...emptyState,
-      ...Object.fromEntries([...tables].map(([name, all]) => [name, ImmutableMap(all)])),
-    }
+    this.#state = tables.state()
     this.#applied = index
     const changed = new Map(tableNames.map((name) => [name, new Set(this.#state[name].keys())] as const))
     for (const listener of this.#listeners) listener({ index, changed, events: [], restored: true })
@@ -140,25 +134,19 @@ export class ClusterStateMachine implements StateMachine {
 }
 
 type EventQuery = Parameters<StateDb['events']>[0]
-type SnapshotLine = { table: string; key: string; row: object } | StoredEvent
 
-async function* snapshotLines(
+async function* eventsUpTo(
   index: number,
-  state: State,
   unwritten: readonly StoredEvent[],
   db: StateDb,
-): AsyncGenerator<Uint8Array> {
-  for (const table of tableNames)
-    for (const [key, row] of state[table] as ImmutableMap<string, object>) yield toLine({ table, key, row })
+): AsyncGenerator<StoredEvent> {
   let last = ''
   for await (const stored of db.allEvents(index)) {
     last = stored.event.id
-    yield toLine(stored)
+    yield stored
   }
-  for (const stored of unwritten) if (stored.event.id > last) yield toLine(stored)
+  for (const stored of unwritten) if (stored.event.id > last) yield stored
 }
-
-const toLine = (line: SnapshotLine) => Buffer.from(JSON.stringify(line) + '\n')
 
 /** Events still on their way to LevelDB belong to the answer: whoever was acknowledged must see them. */
 function withUnwritten(

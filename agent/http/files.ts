@@ -5,7 +5,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 export interface FileReply {
   readonly name: string
   readonly type: string
-  readonly bytes: number
+  /** Unknown while it is being made: then it is sent whole, whatever range was asked for. */
+  readonly bytes?: number
   /** Strong: the content's digest. */
   readonly etag?: string
   readonly attachment: boolean
@@ -26,19 +27,29 @@ export async function sendFile(
 ): Promise<unknown> {
   const etag = file.etag && `"${file.etag}"`
   reply.headers({
-    'accept-ranges': 'bytes',
+    'accept-ranges': file.bytes === undefined ? 'none' : 'bytes',
     'content-disposition': file.attachment ? disposition(file.name) : 'inline',
     ...(etag ? { etag, 'cache-control': 'private, no-cache' } : {}),
   })
   if (etag && matches(request.headers['if-none-match'], etag)) return reply.status(304).send()
-  const range = rangeOf(request, file.bytes, etag)
-  if (range === 'unsatisfiable')
-    return reply.status(416).header('content-range', `bytes */${file.bytes}`).send()
-  const { start, end } = range ?? { start: 0, end: file.bytes - 1 }
-  if (range) reply.status(206).header('content-range', `bytes ${start}-${end}/${file.bytes}`)
+  if (file.bytes === undefined) return reply.type(file.type).send(await file.open())
+  return sendPart(request, reply, file, file.bytes, etag)
+}
+
+async function sendPart(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  file: FileReply,
+  bytes: number,
+  etag: string | undefined,
+): Promise<unknown> {
+  const range = rangeOf(request, bytes, etag)
+  if (range === 'unsatisfiable') return reply.status(416).header('content-range', `bytes */${bytes}`).send()
+  const { start, end } = range ?? { start: 0, end: bytes - 1 }
+  if (range) reply.status(206).header('content-range', `bytes ${start}-${end}/${bytes}`)
   reply.type(file.type).header('content-length', end - start + 1)
   // A stream even where there is nothing to send: for no payload Fastify would answer the length 0.
-  const isEmpty = file.bytes === 0 || request.method === 'HEAD'
+  const isEmpty = bytes === 0 || request.method === 'HEAD'
   return reply.send(isEmpty ? Readable.from([]) : await file.open(range))
 }
 

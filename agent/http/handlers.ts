@@ -67,6 +67,16 @@ export function createHandlers(services: Services): Handlers {
     'joinTokens.create': ({ actor }) => cluster.createJoinToken(actor),
     'cluster.join': ({ body }) => cluster.join(body),
 
+    'cluster.backup': async ({ actor, body }) => {
+      const bytes = await cluster.backup(actor, body)
+      return {
+        name: 'cluster.backup',
+        type: 'application/octet-stream',
+        attachment: true,
+        open: async () => Readable.from(bytes),
+      }
+    },
+
     'nodes.list': ({ actor, query }) => nodes.list(actor, query),
     'nodes.get': ({ actor, params, query }) => nodes.get(actor, params.node, query),
 

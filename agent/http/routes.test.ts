@@ -34,6 +34,10 @@ const all = Object.entries<Route>(routes) as [RouteId, Route][]
 const bodies: Partial<Record<RouteId, unknown>> = {
   'session.create': { user: 'admin', password: 'wrong' },
   'cluster.join': { secret: 's', request: 'PEM', name: 'host-9', address: '10.0.0.9:7460' },
+  'cluster.backup': {
+    key: 'A'.repeat(43),
+    kdf: { name: 'argon2id', salt: 'A'.repeat(22), memory: 8192, passes: 1, parallelism: 1 },
+  },
   'experiments.create': { name: 'x', command: 'true' },
   'experiments.edit': { description: 'as sent', tags: { seed: '7', gone: null } },
   'experiments.log_metrics': { points: [{ key: 'loss', value: 1 }] },

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { openApi, ProblemError } from '../../contract/index.ts'
-import type { Actor, Cluster as ClusterView, JoinReply, JoinRequest, JoinToken, Version } from '../../contract/index.ts' // prettier-ignore
+import type { Actor, BackupRequest, Cluster as ClusterView, JoinReply, JoinRequest, JoinToken, Version } from '../../contract/index.ts' // prettier-ignore
 import { fingerprint } from '../cluster/identity/ca.ts'
 import { encodeJoinToken } from '../cluster/identity/join-token.ts'
 import { sha256Of } from '../cluster/identity/seal.ts'
@@ -20,6 +20,7 @@ export interface ClusterService {
   get(actor: Actor, query: { consistency: Consistency }): Promise<ClusterView>
   createJoinToken(actor: Actor): Promise<JoinToken>
   join(request: JoinRequest): Promise<JoinReply>
+  backup(actor: Actor, request: BackupRequest): Promise<AsyncIterable<Uint8Array>>
   /** HOST:PORT of every node. */
   addresses(): string[]
   /** What this agent's own copy is as new as. */
@@ -29,7 +30,7 @@ export interface ClusterService {
 }
 
 export function createClusterService(deps: ServiceDeps): ClusterService {
-  const { cluster, space, admit, now = Date.now } = deps
+  const { cluster, space, admit, backup, now = Date.now } = deps
   const document = openApi(deps.version)
 
   function own(): ClusterRow {
@@ -60,6 +61,10 @@ export function createClusterService(deps: ServiceDeps): ClusterService {
     },
     addresses,
     join: (request) => admit(request),
+    async backup(actor, request) {
+      demand(actor, 'cluster:admin')
+      return backup(request)
+    },
     appliedIndex: () => cluster.status().applied,
     ready() {
       const { leader } = cluster.status()

@@ -1,4 +1,4 @@
-import type { JoinReply, JoinRequest } from '../../contract/index.ts'
+import type { BackupRequest, JoinReply, JoinRequest } from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Blobs, Space, Streams } from '../store/store.ts'
 import type { Submitter } from '../submitters/submitter.ts'
@@ -14,6 +14,8 @@ export interface ServiceDeps {
   readonly verifyPassword: (password: string, hashed: string | undefined) => Promise<boolean>
   /** Let a host in: check its join token, sign its certificate, make it a member. */
   readonly admit: (request: JoinRequest) => Promise<JoinReply>
+  /** The sealed state, as bytes of a file. */
+  readonly backup: (request: BackupRequest) => Promise<AsyncIterable<Uint8Array>>
   readonly version: string
   readonly demo: boolean
   /** Wall clock, ms: what people see. */

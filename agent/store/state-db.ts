@@ -1,9 +1,8 @@
 import { Level } from 'level'
-import { Map as ImmutableMap } from 'immutable'
 import { crc32 } from 'node:zlib'
 import type { Event } from '../../contract/index.ts'
+import { Tables } from '../cluster/image.ts'
 import type { State } from '../cluster/state.ts'
-import { emptyState, tableNames } from '../cluster/transaction.ts'
 
 /** The state database cannot be trusted: what is wrong and what to do. */
 export class StateDamaged extends Error {
@@ -63,21 +62,17 @@ export class StateDb {
 
   /** Throws StateDamaged when a row was altered or a batch is missing. */
   async load(): Promise<{ applied: number; state: State }> {
-    const tables = new Map<string, [string, object][]>(tableNames.map((name) => [name, []]))
+    const tables = new Tables()
     for await (const [key, value] of this.#db.iterator(after('r!'))) {
       const [, table = '', ...rest] = key.split('!')
-      tables.get(table)?.push([rest.join('!'), decode(key, value) as object])
+      tables.add(table, rest.join('!'), decode(key, value) as object)
       this.#count(key, value)
     }
     const mark = await this.#db.get(appliedKey)
     const { applied, digest } = mark ? (decode(appliedKey, mark) as Mark) : { applied: 0, digest: 0 }
     if (digest !== this.#digest)
       throw new StateDamaged('the state database lacks rows that were written to it')
-    const state = {
-      ...emptyState,
-      ...Object.fromEntries([...tables].map(([name, rows]) => [name, ImmutableMap(rows)])),
-    }
-    return { applied, state: state }
+    return { applied, state: tables.state() }
   }
 
   async sessions(): Promise<{ key: string; value: Uint8Array }[]> {

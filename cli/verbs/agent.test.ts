@@ -31,7 +31,10 @@ async function run(...args: string[]) {
     },
     setPeers: (...peers: [string, readonly PeerAddress[]]) => Promise.resolve(void (asked.peers = peers)),
   }
-  const program = createProgram({ terminal, loadAgent: () => Promise.resolve(agent) }, '0')
+  const program = createProgram(
+    { terminal, loadAgent: () => Promise.resolve(agent as Partial<AgentModule> as AgentModule) },
+    '0',
+  )
   await program.parseAsync(['node', 'submarine', 'agent', ...args])
   return asked
 }

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import type { Actor, ExperimentSpec, Inventory, JoinReply, Resources } from '../../../contract/index.ts'
 import { createCa } from '../../cluster/identity/ca.ts'
 import { newToken } from '../../cluster/identity/seal.ts'
@@ -70,6 +71,7 @@ export class World {
       submitter: createDockerSubmitter(agent),
       // The hash of a double's password is the password.
       verifyPassword: async (given, hashed) => given === hashed,
+      backup: async () => Readable.from([Buffer.from('a backup')]),
       admit: async ({ name }): Promise<JoinReply> => ({
         cluster: { id: 'c-1', name: 'lab' }, member: 9, node: name, certificate: 'PEM', ca: 'PEM', peers: [],
       }),
