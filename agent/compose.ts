@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
 import type { RuntimeName } from '../contract/index.ts'
-import { LevelLogStore, RaftDriver, systemEnv } from '../raft/index.ts'
+import { DiskStore, RaftDriver, levelDisk, systemEnv } from '../raft/index.ts'
 import { addressesOf } from './address.ts'
 import { Admission } from './cluster/admission.ts'
 import { forgetFounding, readFounding } from './cluster/entry/found.ts'
@@ -119,7 +119,10 @@ async function openStores({ folder, options, started }: Basis) {
   const space = started.add(await DiskSpace.open(path, floor), (it) => it.close())
   const machine = await ClusterStateMachine.open(await StateDb.open(folders.state))
   started.add(machine, (it) => it.close())
-  const raftLog = await LevelLogStore.open(folders.log, { id: identity.member, clusterId: identity.cluster })
+  const raftLog = await DiskStore.open(levelDisk(folders.log), {
+    id: identity.member,
+    clusterId: identity.cluster,
+  })
   return { space, machine, raftLog, nodes: () => machine.state.nodes }
 }
 

@@ -13,7 +13,7 @@ export interface KeyValue {
   close(): Promise<void>
 }
 
-/** A file being written, from its end on. Nothing of it is durable before `sync`. */
+/** A file being written, from its end on. Nothing of it is durable before `sync`, nor is its name; then both are. */
 export interface FileWriter {
   write(data: Uint8Array): Promise<void>
   sync(): Promise<void>

@@ -1,6 +1,6 @@
 import type { Env } from './env.ts'
 import type { SessionRow } from './sessions.ts'
-import type { LogStore } from './store.ts'
+import type { LogStore, SnapshotBytes } from './store.ts'
 import type { Index, Message, NodeId, SnapshotMessage, Term } from './types.ts'
 
 /** A committed command and where it stands in the log. */
@@ -39,8 +39,9 @@ export interface Transport {
    * On a stream of its own, so that heartbeats never queue behind it. Resolves when the receiver has stored it,
    * rejects when it did not; must do one of them (a receiver that stalls is to be given up), or it gets nothing else.
    */
-  sendSnapshot(m: SnapshotMessage, data: AsyncIterable<Uint8Array>): Promise<void>
-  onSnapshot(f: (m: SnapshotMessage, data: AsyncIterable<Uint8Array>) => Promise<void>): void
+  sendSnapshot(m: SnapshotMessage, data: SnapshotBytes): Promise<void>
+  /** The receiver names the offset from which it needs the data, and is given it from there. */
+  onSnapshot(f: (m: SnapshotMessage, data: SnapshotBytes) => Promise<void>): void
 }
 
 /** Where a driver tells what happens to it. */
@@ -59,6 +60,8 @@ export interface DriverOptions {
   /** A snapshot is taken after so many entries or bytes of log. */
   readonly snapshotEntries: number
   readonly snapshotBytes: number
+  /** Of each snapshot that is sent; Infinity for no limit. */
+  readonly snapshotBytesPerSecond: number
   /** Entries kept before it, so that a member that was away shortly needs no snapshot. */
   readonly trailingEntries: number
   readonly maxMessageBytes: number
@@ -76,6 +79,7 @@ export const defaultDriverOptions: DriverOptions = {
   electionMs: 600,
   snapshotEntries: 10_000,
   snapshotBytes: 16 << 20,
+  snapshotBytesPerSecond: Infinity,
   trailingEntries: 5_000,
   maxMessageBytes: 1 << 20,
   maxUncommittedBytes: 64 << 20,

@@ -7,23 +7,21 @@ export type { Proposed } from './leader.ts'
 export { RaftNode, type PeerStatus, type Ready, type Status } from './node.ts'
 export {
   StoreError,
+  type HeldSnapshot,
   type LogStore,
+  type SnapshotBytes,
   type SnapshotPoint,
   type SnapshotSource,
   type StoreErrorCode,
 } from './store.ts'
 export { MemoryStore } from './memory-store.ts'
-export { LevelLogStore, type StoreIdentity } from './leveldb-store.ts'
-export {
-  FrameParser,
-  MAX_FRAME,
-  PeerStream,
-  frame,
-  readSnapshot,
-  receiveSnapshot,
-  writeSnapshot,
-} from './stream.ts'
-export type { IncomingSnapshot } from './stream.ts'
+export type { Disk, FileWriter, KeyValue, KvOp } from './disk.ts'
+export { DiskStore } from './disk-store.ts'
+export type { StoreIdentity } from './disk-load.ts'
+export { levelDisk } from './level-disk.ts'
+export { FrameParser, MAX_FRAME, frame } from './frames.ts'
+export { PeerStream } from './peer-stream.ts'
+export { receiveSnapshot, writeSnapshot } from './snapshot-stream.ts'
 export { systemEnv, type Env } from './env.ts'
 export type { SessionRow } from './sessions.ts'
 export {

@@ -1,6 +1,7 @@
 import type { Member } from './member.ts'
 import type { Proposals } from './proposals.ts'
 import type { Snapshots } from './snapshots.ts'
+import type { SnapshotBytes } from './store.ts'
 import { NONE, RaftError, type Message, type NodeId, type SnapshotMessage } from './types.ts'
 
 /** What comes in from other members, and the commands that leave for the leader. */
@@ -29,7 +30,7 @@ export class Input {
     this.#m.schedule()
   }
 
-  async onSnapshot(m: SnapshotMessage, data: AsyncIterable<Uint8Array>): Promise<void> {
+  async onSnapshot(m: SnapshotMessage, data: SnapshotBytes): Promise<void> {
     if (this.#m.stopped) throw new RaftError('stopped', 'the member does not run any more')
     await this.#snapshots.receive(m, data)
     this.#m.guard(() => this.#m.node.step(m))

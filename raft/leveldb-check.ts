@@ -1,7 +1,7 @@
 import { readFile, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32c } from './crc32c.ts'
-import { StoreError } from './store.ts'
+import { REJOIN, StoreError } from './store.ts'
 
 /**
  * LevelDB answers a damaged record in its write-ahead log or manifest by silently dropping the rest of the 32 KiB
@@ -25,9 +25,6 @@ export async function checkLevelFiles(dir: string): Promise<void> {
     if (at !== undefined) throw new StoreError('corrupt', `${file} is damaged at byte ${at}. ${REJOIN}`)
   }
 }
-
-export const REJOIN =
-  'Do not repair it: remove this member, delete its data and let it join again under a new id; the others have everything.'
 
 const BLOCK = 32768
 const HEADER = 7

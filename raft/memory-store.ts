@@ -3,12 +3,21 @@ import {
   BaseStore,
   StoreError,
   foundation,
+  type HeldSnapshot,
   type LogStore,
+  type SnapshotBytes,
   type SnapshotPoint,
   type SnapshotSource,
 } from './store.ts'
 import { LogTail } from './tail.ts'
-import type { ConfState, Entry, HardState, Index, SnapshotMeta } from './types.ts'
+import {
+  RaftError,
+  type ConfState,
+  type Entry,
+  type HardState,
+  type Index,
+  type SnapshotMeta,
+} from './types.ts'
 
 interface State {
   tail: LogTail
@@ -21,6 +30,8 @@ interface State {
 export class MemoryStore extends BaseStore implements LogStore {
   #image: Uint8Array = new Uint8Array(0)
   #received: { meta: SnapshotMeta; image: Uint8Array } | undefined
+  /** What has arrived of a snapshot. A crash loses it. */
+  #part: { meta: SnapshotMeta; pieces: Uint8Array[] } | undefined
   #durable: State
   /** Writes since the last sync, to be repeated on the durable state. */
   #lazy: ((s: State) => void)[] = []
@@ -79,10 +90,15 @@ export class MemoryStore extends BaseStore implements LogStore {
   async createSnapshot(at: SnapshotPoint, data: SnapshotSource): Promise<void> {
     this.createNow(at, await collect(data))
   }
-  async receiveSnapshot(meta: SnapshotMeta, data: SnapshotSource): Promise<void> {
-    const image = await collect(data)
+  async receiveSnapshot(meta: SnapshotMeta, data: SnapshotBytes): Promise<void> {
+    if (!this.#part || !sameSnapshot(this.#part.meta, meta)) this.#part = { meta, pieces: [] }
+    const { pieces } = this.#part
+    const had = pieces.reduce((n, p) => n + p.length, 0)
+    for await (const piece of data(had)) pieces.push(Uint8Array.from(piece))
+    this.#part = undefined
+    const image = Buffer.concat(pieces)
     if (image.length !== meta.bytes || crc32c(image) !== meta.crc32c)
-      throw new StoreError('corrupt', 'the received snapshot is damaged')
+      throw new RaftError('codec', `the snapshot ${meta.index} arrived damaged`)
     this.#received = { meta, image }
   }
   async installSnapshot(meta: SnapshotMeta, hard: HardState | undefined): Promise<void> {
@@ -93,6 +109,14 @@ export class MemoryStore extends BaseStore implements LogStore {
   }
   async *openSnapshot(): SnapshotSource {
     yield this.#image
+  }
+  holdSnapshot(): HeldSnapshot {
+    if (!this.meta) throw new StoreError('missing', 'there is no snapshot')
+    const image = this.#image
+    async function* read(from: number): SnapshotSource {
+      if (from < image.length) yield image.subarray(from)
+    }
+    return { meta: this.meta, read, release: () => Promise.resolve() }
   }
   async compact(to: Index): Promise<void> {
     this.compactNow(to)
@@ -123,6 +147,10 @@ function tailAt(meta: SnapshotMeta | undefined): LogTail {
 function copyTail(t: LogTail): LogTail {
   const base = t.firstIndex - 1
   return new LogTail(base, t.term(base) ?? 0, t.slice(base + 1, t.lastIndex + 1, Infinity))
+}
+
+function sameSnapshot(a: SnapshotMeta, b: SnapshotMeta): boolean {
+  return a.index === b.index && a.term === b.term && a.bytes === b.bytes && a.crc32c === b.crc32c
 }
 
 async function collect(data: SnapshotSource): Promise<Uint8Array> {

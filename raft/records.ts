@@ -1,8 +1,7 @@
 import { Reader, Writer } from './bytes.ts'
 import { readEntry, readMeta, writeEntry, writeMeta } from './codec.ts'
 import { crc32c } from './crc32c.ts'
-import { REJOIN } from './leveldb-check.ts'
-import { StoreError } from './store.ts'
+import { REJOIN, StoreError } from './store.ts'
 import type { Entry, HardState, Index, SnapshotMeta, Term } from './types.ts'
 
 /** The last entry stands with the hard state, so that a log that lost its end is recognized. */

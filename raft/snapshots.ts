@@ -1,10 +1,12 @@
 import type { DriverOptions, OpenOptions, StateMachine } from './driver-api.ts'
 import { members } from './confchange.ts'
+import { systemEnv } from './env.ts'
 import type { Metrics } from './metrics.ts'
 import type { RaftNode } from './node.ts'
 import { Sessions, splitRows, withRows, type SessionRow } from './sessions.ts'
-import { StoreError } from './store.ts'
-import { RaftError, assertInvariant, type Index, type NodeId, type SnapshotMessage } from './types.ts'
+import { StoreError, type SnapshotBytes } from './store.ts'
+import { Transfers } from './transfers.ts'
+import { RaftError, assertInvariant, type Index, type SnapshotMessage } from './types.ts'
 
 export interface SnapshotHost {
   readonly node: RaftNode
@@ -15,6 +17,9 @@ export interface SnapshotHost {
   schedule(): void
 }
 
+/** How many times `snapshotBytes` of log may be kept for members that are being sent a snapshot. */
+const RETAINED = 8
+
 /** When snapshots are taken, sent and received. Taking one is the only thing that lets the log be cut. */
 export class Snapshots {
   readonly #o: OpenOptions
@@ -23,14 +28,24 @@ export class Snapshots {
   readonly #host: SnapshotHost
   #taking: Promise<void> | undefined
   #receiving: Promise<void> | undefined
-  /** Snapshots under way to members. Entries after them stay, or the receiver would need the next one at once. */
-  readonly #sending = new Map<NodeId, Index>()
+  readonly #transfers: Transfers
 
   constructor(o: OpenOptions, options: DriverOptions, metrics: Metrics, host: SnapshotHost) {
     this.#o = o
     this.#options = options
     this.#metrics = metrics
     this.#host = host
+    this.#transfers = new Transfers(o, {
+      node: host.node,
+      env: o.env ?? systemEnv,
+      bytesPerSecond: options.snapshotBytesPerSecond,
+      fatal: (e) => host.fatal(e),
+      ended: (ok) => {
+        if (ok) metrics.snapshotsSent++
+        else metrics.snapshotsFailed++
+        host.schedule()
+      },
+    })
   }
 
   /** Nothing of ours writes any more, until asked again. */
@@ -39,6 +54,7 @@ export class Snapshots {
   }
 
   maybeTake(): void {
+    this.#transfers.tidy()
     const { store } = this.#o
     const { node } = this.#host
     if (this.#taking || node.hasPendingSnapshot) return
@@ -81,7 +97,7 @@ export class Snapshots {
     this.#metrics.snapshotsTaken++
     const to = this.#compactTo()
     if (to >= store.firstIndex()) await store.compact(to)
-    this.#o.log?.info('snapshot taken', { index, compacted: to })
+    this.#o.log?.info('snapshot taken', { index, firstIndex: store.firstIndex() })
   }
 
   #compactTo(): Index {
@@ -90,48 +106,18 @@ export class Snapshots {
     const index = store.snapshot()?.index ?? 0
     let keep = trailingEntries
     while (keep > 0 && store.bytesAfter(index - keep) > snapshotBytes) keep = keep >> 1
-    const to = index - keep
-    const inUse = Math.min(to, ...this.#sending.values())
-    // A receiver that is slower than the log grows may not make it grow without end.
-    return store.bytesAfter(inUse) > 8 * snapshotBytes ? to : inUse
+    // Entries after a snapshot on its way stay, or its receiver would need the next one at once. But one that is slower
+    // than the log grows may not make it grow without end.
+    const inUse = this.#transfers.indexes().filter((at) => store.bytesAfter(at) <= RETAINED * snapshotBytes)
+    return Math.min(index - keep, ...inUse)
   }
 
   send(m: SnapshotMessage): void {
-    const { store, transport } = this.#o
-    const report = (ok: boolean) => {
-      this.#sending.delete(m.to)
-      if (ok) this.#metrics.snapshotsSent++
-      else this.#metrics.snapshotsFailed++
-      this.#host.node.reportSnapshot(m.to, ok)
-      this.#host.schedule()
-    }
-    if (store.snapshot()?.index !== m.meta.index) {
-      report(false)
-      return
-    }
-    this.#sending.set(m.to, m.meta.index)
-    this.#o.log?.info('sending a snapshot', { to: m.to, index: m.meta.index, bytes: m.meta.bytes })
-    transport.sendSnapshot(m, this.#ownData()).then(
-      () => report(true),
-      (e: unknown) => {
-        this.#o.log?.warn('a snapshot was not delivered', { to: m.to, error: String(e) })
-        report(false)
-      },
-    )
-  }
-
-  /** A snapshot of ours that cannot be read is our failure, not the receiver's. */
-  async *#ownData(): AsyncIterable<Uint8Array> {
-    try {
-      yield* this.#o.store.openSnapshot()
-    } catch (e) {
-      if (e instanceof StoreError && e.code === 'corrupt') this.#host.fatal(e)
-      throw e
-    }
+    this.#transfers.send(m)
   }
 
   /** Stores the bytes of a snapshot that the core may be told of. One at a time. */
-  async receive(m: SnapshotMessage, data: AsyncIterable<Uint8Array>): Promise<void> {
+  async receive(m: SnapshotMessage, data: SnapshotBytes): Promise<void> {
     const { node } = this.#host
     if (m.term < node.term || m.meta.index <= node.commitIndex) return // the core answers without the data
     if (this.#receiving || node.hasPendingSnapshot)
@@ -140,6 +126,9 @@ export class Snapshots {
     this.#receiving = work
     try {
       await work
+    } catch (e) {
+      if (e instanceof StoreError) this.#host.fatal(e)
+      throw e
     } finally {
       this.#receiving = undefined
     }

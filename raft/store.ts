@@ -23,10 +23,24 @@ export class StoreError extends Error {
   }
 }
 
+/** What to do about data that is not as it was written. */
+export const REJOIN =
+  'Do not repair it: remove this member, delete its data and let it join again under a new id; the others have everything.'
+
 /** The bytes of a snapshot, in pieces. */
 export type SnapshotSource = AsyncIterable<Uint8Array>
+/** A snapshot's bytes from an offset on: a transfer that broke off goes on where it was. */
+export type SnapshotBytes = (from: number) => SnapshotSource
 /** What an image of the state stands for. */
 export type SnapshotPoint = Pick<SnapshotMeta, 'index' | 'term' | 'conf'>
+
+/** A snapshot that stays readable. */
+export interface HeldSnapshot {
+  readonly meta: SnapshotMeta
+  readonly read: SnapshotBytes
+  /** May be called again. */
+  release(): Promise<void>
+}
 
 /** Durable log, hard state and newest snapshot of one member. Writes do not overlap, except those about snapshots' bytes. */
 export interface LogStore extends LogView {
@@ -37,12 +51,17 @@ export interface LogStore extends LogView {
   append(entries: readonly Entry[], hard: HardState | undefined, sync: boolean): Promise<void>
   /** Stores an image of the own state. Ignored when a newer snapshot has been installed meanwhile. */
   createSnapshot(at: SnapshotPoint, data: SnapshotSource): Promise<void>
-  /** Stores a snapshot's bytes durably and checks them; nothing else changes before `installSnapshot`. */
-  receiveSnapshot(meta: SnapshotMeta, data: SnapshotSource): Promise<void>
+  /**
+   * Stores a snapshot's bytes durably and checks them; nothing else changes before `installSnapshot`. What came before
+   * `data` failed is kept, and the next call for exactly this snapshot asks for the rest.
+   */
+  receiveSnapshot(meta: SnapshotMeta, data: SnapshotBytes): Promise<void>
   /** A received snapshot becomes the log's beginning and all entries go, in one durable write. */
   installSnapshot(meta: SnapshotMeta, hard: HardState | undefined): Promise<void>
   /** The bytes of the snapshot that `snapshot()` names. Fails at the end if they are not what was stored. */
   openSnapshot(): SnapshotSource
+  /** The same snapshot, to be read until it is released, whatever newer ones come meanwhile. */
+  holdSnapshot(): HeldSnapshot
   /** Forgets entries up to `to`, which must be covered by the snapshot. */
   compact(to: Index): Promise<void>
   /** Bytes of entries after `index`. */

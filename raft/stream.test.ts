@@ -2,7 +2,9 @@ import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { duplexPair } from 'node:stream'
 import { afterEach, describe, expect, test } from 'vitest'
-import { FrameParser, PeerStream, frame, receiveSnapshot, writeSnapshot } from './stream.ts'
+import { FrameParser, frame } from './frames.ts'
+import { PeerStream } from './peer-stream.ts'
+import { receiveSnapshot, writeSnapshot } from './snapshot-stream.ts'
 import { EMPTY_CONF, type Message, type SnapshotMessage } from './types.ts'
 
 const beat = (read: number): Message => ({ type: 'heartbeat', from: 1, to: 2, term: 3, commit: 4, read })
@@ -105,9 +107,9 @@ describe('snapshot streams', () => {
     let stored = 0
     const receiving = receiveSnapshot(b, async (m, data) => {
       expect(m).toEqual(snapshot)
-      for await (const c of data) stored += c.length
+      for await (const c of data(0)) stored += c.length
     })
-    await writeSnapshot(a, snapshot, image())
+    await writeSnapshot(a, snapshot, () => image())
     await receiving
     expect(stored).toBe(big.length)
   })
@@ -116,10 +118,10 @@ describe('snapshot streams', () => {
     const [a, b] = await sockets()
     b.on('error', () => {})
     const receiving = receiveSnapshot(b, async (_m, data) => {
-      for await (const _ of data) throw new Error('not wanted')
+      for await (const _ of data(0)) throw new Error('not wanted')
     })
     await Promise.all([
-      expect(writeSnapshot(a, snapshot, image())).rejects.toThrow(),
+      expect(writeSnapshot(a, snapshot, () => image())).rejects.toThrow(),
       expect(receiving).rejects.toThrow('not wanted'),
     ])
     expect(b.destroyed).toBe(true)
@@ -128,7 +130,7 @@ describe('snapshot streams', () => {
   test('a handler that does not want it and returns leaves nothing half-read', async () => {
     const [a, b] = await sockets()
     const receiving = receiveSnapshot(b, async () => {})
-    await expect(writeSnapshot(a, snapshot, image())).rejects.toThrow()
+    await expect(writeSnapshot(a, snapshot, () => image())).rejects.toThrow()
     await receiving
     expect(b.destroyed).toBe(true)
   })
@@ -137,11 +139,11 @@ describe('snapshot streams', () => {
     const [a, b] = await sockets()
     let ended = false
     const receiving = receiveSnapshot(b, async (_m, data) => {
-      for await (const _ of data) continue
+      for await (const _ of data(0)) continue
       ended = true
     })
     await Promise.all([
-      expect(writeSnapshot(a, snapshot, image(true))).rejects.toThrow('disk gone'),
+      expect(writeSnapshot(a, snapshot, () => image(true))).rejects.toThrow('disk gone'),
       expect(receiving).rejects.toThrow(),
     ])
     expect(ended).toBe(false)

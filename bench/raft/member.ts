@@ -4,11 +4,12 @@ import { createServer, type Socket } from 'node:net'
 import path from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import {
+  DiskStore,
   EMPTY_CONF,
-  LevelLogStore,
   RaftDriver,
   RaftError,
   StoreError,
+  levelDisk,
   type DriverOptions,
 } from '../../raft/index.ts'
 import { answer, config } from '../child.ts'
@@ -48,10 +49,10 @@ export interface MemberStats {
 
 const c = config<MemberConfig>()
 const identity = { id: c.id, clusterId: 'bench' }
-const logDir = path.join(c.dir, 'raft')
-const store = await LevelLogStore.open(logDir, identity).catch((e: unknown) => {
+const disk = levelDisk(path.join(c.dir, 'raft'))
+const store = await DiskStore.open(disk, identity).catch((e: unknown) => {
   if (!(e instanceof StoreError) || e.code !== 'missing') throw e
-  return LevelLogStore.create(logDir, { ...identity, conf: { ...EMPTY_CONF, voters: c.voters } })
+  return DiskStore.create(disk, { ...identity, conf: { ...EMPTY_CONF, voters: c.voters } })
 })
 const machine = await KeyValueMachine.open(path.join(c.dir, 'state'))
 const peers = new Map(Object.entries(c.peers).map(([id, address]) => [Number(id), address]))

@@ -5,6 +5,7 @@ import {
   writeSnapshot,
   type Message,
   type NodeId,
+  type SnapshotBytes,
   type SnapshotMessage,
   type Transport,
 } from '../../raft/index.ts'
@@ -22,7 +23,7 @@ const RETRY_MS = 50
 /** Plain TCP between members, as etcd is measured: one connection for each direction, snapshots on their own. */
 export function tcpTransport(id: NodeId, peers: ReadonlyMap<NodeId, Address>): Transport {
   let onMessage: (m: Message) => void = () => {}
-  let onSnapshot: (m: SnapshotMessage, data: AsyncIterable<Uint8Array>) => Promise<void> = () =>
+  let onSnapshot: (m: SnapshotMessage, data: SnapshotBytes) => Promise<void> = () =>
     Promise.reject(new Error('not open yet'))
   const streams = new Map<NodeId, PeerStream>()
   const retryAt = new Map<NodeId, number>()

@@ -1,10 +1,11 @@
 import { decodeMessage, encodeMessage } from '../codec.ts'
 import type { Transport } from '../driver-api.ts'
+import type { SnapshotBytes } from '../store.ts'
 import type { Message, NodeId, SnapshotMessage } from '../types.ts'
 
 interface Port {
   message: (m: Message) => void
-  snapshot: (m: SnapshotMessage, data: AsyncIterable<Uint8Array>) => Promise<void>
+  snapshot: (m: SnapshotMessage, data: SnapshotBytes) => Promise<void>
 }
 
 /** Connects the drivers of one process. Messages go through the codec, like on a wire; links can be cut and watched. */

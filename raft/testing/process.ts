@@ -7,8 +7,11 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { RaftDriver } from '../driver.ts'
 import type { Transport } from '../driver-api.ts'
-import { LevelLogStore } from '../leveldb-store.ts'
-import { PeerStream, receiveSnapshot, writeSnapshot } from '../stream.ts'
+import { DiskStore } from '../disk-store.ts'
+import { levelDisk } from '../level-disk.ts'
+import { PeerStream } from '../peer-stream.ts'
+import { receiveSnapshot, writeSnapshot } from '../snapshot-stream.ts'
+import type { SnapshotBytes } from '../store.ts'
 import { EMPTY_CONF, RaftError, type Message, type SnapshotMessage } from '../types.ts'
 import { fast } from './members.ts'
 import { ListMachine } from './list-machine.ts'
@@ -18,7 +21,7 @@ const id = Number(idText)
 const ports = portsText.split(',').map(Number)
 
 let onMessage: (m: Message) => void = () => {}
-let onSnapshot: (m: SnapshotMessage, data: AsyncIterable<Uint8Array>) => Promise<void> = () =>
+let onSnapshot: (m: SnapshotMessage, data: SnapshotBytes) => Promise<void> = () =>
   Promise.reject(new Error('early'))
 const streams = new Map<number, PeerStream>()
 
@@ -79,8 +82,9 @@ class FileMachine extends ListMachine {
 
 const identity = { id, clusterId: 'test' }
 const conf = { ...EMPTY_CONF, voters: ports.map((_, i) => i + 1) }
-const store = await LevelLogStore.open(dir, identity).catch((e: unknown) => {
-  if ((e as { code?: string }).code === 'missing') return LevelLogStore.create(dir, { ...identity, conf })
+const disk = levelDisk(dir)
+const store = await DiskStore.open(disk, identity).catch((e: unknown) => {
+  if ((e as { code?: string }).code === 'missing') return DiskStore.create(disk, { ...identity, conf })
   throw e
 })
 const saved = await readFile(stateFile, 'utf8').catch(() => undefined)

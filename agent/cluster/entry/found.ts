@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { EMPTY_CONF, LevelLogStore } from '../../../raft/index.ts'
+import { DiskStore, EMPTY_CONF, levelDisk } from '../../../raft/index.ts'
 import type { Command } from '../commands.ts'
 import { createCa, createKeyAndRequest, signNode } from '../identity/ca.ts'
 import { checkUnused, initFolder } from '../identity/data-folder.ts'
@@ -65,7 +65,7 @@ export async function foundCluster({
     prepare: async (folders) => {
       await writeFileDurably(join(data, foundingFile), JSON.stringify(founding), 0o600)
       const conf = { ...EMPTY_CONF, voters: [first] }
-      await (await LevelLogStore.create(folders.log, { id: first, clusterId: id, conf })).close()
+      await (await DiskStore.create(levelDisk(folders.log), { id: first, clusterId: id, conf })).close()
     },
   }) // prettier-ignore
 }

@@ -1,4 +1,4 @@
-import { EMPTY_CONF, LevelLogStore } from '../../../raft/index.ts'
+import { DiskStore, EMPTY_CONF, levelDisk } from '../../../raft/index.ts'
 import { createKeyAndRequest } from '../identity/ca.ts'
 import { checkUnused, initFolder } from '../identity/data-folder.ts'
 import { requestJoin } from '../identity/join.ts'
@@ -23,7 +23,7 @@ export async function joinCluster(options: {
     },
     credentials: { ca: reply.ca, cert: reply.certificate, key },
     prepare: async (folders) => {
-      await (await LevelLogStore.create(folders.log, { id: member, clusterId: cluster.id, conf: EMPTY_CONF })).close()
+      await (await DiskStore.create(levelDisk(folders.log), { id: member, clusterId: cluster.id, conf: EMPTY_CONF })).close()
       await AddressBook.seed(data, reply.peers)
     },
   }) // prettier-ignore

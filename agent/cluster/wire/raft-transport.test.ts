@@ -187,7 +187,7 @@ test('a snapshot streams while messages go on, and is sent only when it is store
   let received = 0
   two.transport.onSnapshot(async (m, data) => {
     expect(m.meta.index).toBe(10)
-    for await (const chunk of data) {
+    for await (const chunk of data(0)) {
       received += chunk.length
       if (received >= 2 << 20) during.resolve()
     }
@@ -202,7 +202,7 @@ test('a snapshot streams while messages go on, and is sent only when it is store
     }
   }
   let done = false
-  const sent = one.transport.sendSnapshot(snapshot(), data()).then(() => (done = true))
+  const sent = one.transport.sendSnapshot(snapshot(), data).then(() => (done = true))
   one.transport.send([heartbeat(1, 2, 3)])
   await Promise.all([during.promise, atTwo.first()])
   gate.resolve()
@@ -239,8 +239,8 @@ test('a snapshot fails when the receiver refuses it, or it is in the name of ano
     seen.add(m)
     throw new Error('busy')
   })
-  await expect(sender.transport.sendSnapshot(snapshot(), one(new Uint8Array(10)))).rejects.toThrow()
-  await expect(sender.transport.sendSnapshot(snapshot(3), one(new Uint8Array(10)))).rejects.toThrow()
+  await expect(sender.transport.sendSnapshot(snapshot(), () => one(new Uint8Array(10)))).rejects.toThrow()
+  await expect(sender.transport.sendSnapshot(snapshot(3), () => one(new Uint8Array(10)))).rejects.toThrow()
   await two.lines.with('it sent a snapshot of member 3 to 2')
   expect(seen.all.map((m) => m.from)).toEqual([1])
 })
@@ -253,7 +253,7 @@ test('a snapshot whose receiver stalls fails instead of waiting for ever', async
     transport: { timeouts: { snapshotIdleMs: 100 } },
   })
   await sender.stop()
-  await expect(stalling.transport.sendSnapshot(snapshot(), one(new Uint8Array(10)))).rejects.toThrow()
+  await expect(stalling.transport.sendSnapshot(snapshot(), () => one(new Uint8Array(10)))).rejects.toThrow()
 })
 
 test('a receiver that does not read makes nothing grow, and gets the newest when it reads again', async () => {

@@ -3,6 +3,7 @@ import {
   type Message,
   PeerStream,
   receiveSnapshot,
+  type SnapshotBytes,
   type SnapshotMessage,
   type Transport,
   writeSnapshot,
@@ -30,7 +31,7 @@ const defaultTimeouts = {
   pulseMs: 1_000,
 }
 
-type SnapshotHandler = (m: SnapshotMessage, data: AsyncIterable<Uint8Array>) => Promise<void>
+type SnapshotHandler = (m: SnapshotMessage, data: SnapshotBytes) => Promise<void>
 
 /**
  * Carries raft's messages between members over mutual TLS: one connection for each direction of a pair, snapshots on
@@ -63,7 +64,7 @@ export class RaftTransport implements Transport {
     this.#onMessage = f
   }
 
-  async sendSnapshot(m: SnapshotMessage, data: AsyncIterable<Uint8Array>): Promise<void> {
+  async sendSnapshot(m: SnapshotMessage, data: SnapshotBytes): Promise<void> {
     const socket = await this.#connect(m.to, alpn.snapshot)
     this.#track(socket)
     await writeSnapshot(socket, m, data)

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Level } from 'level'
-import { LevelLogStore } from './leveldb-store.ts'
+import { DiskStore } from './disk-store.ts'
+import { levelDisk } from './level-disk.ts'
 import { batchKey } from './records.ts'
 import { EMPTY_CONF, type ConfState, type Entry, type SnapshotMeta } from './types.ts'
 import { crc32c } from './crc32c.ts'
@@ -12,7 +13,7 @@ const me = { id: 7, clusterId: 'lab' }
 const conf = { ...EMPTY_CONF, voters: [7] }
 let root: string
 let dir: string
-let open: LevelLogStore[] = []
+let open: DiskStore[] = []
 
 beforeEach(async () => {
   root = await mkdtemp(path.join(tmpdir(), 'raft-store-'))
@@ -24,15 +25,15 @@ afterEach(async () => {
   await rm(root, { recursive: true })
 })
 
-async function create(o: { conf?: ConfState } = {}): Promise<LevelLogStore> {
-  const s = await LevelLogStore.create(dir, { ...me, conf: o.conf ?? conf })
+async function create(o: { conf?: ConfState } = {}): Promise<DiskStore> {
+  const s = await DiskStore.create(levelDisk(dir), { ...me, conf: o.conf ?? conf })
   open.push(s)
   return s
 }
-async function reopen(): Promise<LevelLogStore> {
+async function reopen(): Promise<DiskStore> {
   for (const s of open) await s.close()
   open = []
-  const s = await LevelLogStore.open(dir, me)
+  const s = await DiskStore.open(levelDisk(dir), me)
   open.push(s)
   return s
 }
@@ -49,13 +50,25 @@ const entry = (index: number, term = 1, size = 20): Entry => ({
 })
 const range = (lo: number, hi: number, term = 1, size = 20) =>
   Array.from({ length: hi - lo + 1 }, (_, i) => entry(lo + i, term, size))
-const all = (s: LevelLogStore) =>
+const all = (s: DiskStore) =>
   s
     .entries(s.firstIndex(), s.lastIndex() + 1, Infinity)
     .map(({ index, term, data }) => `${term}/${index}/${data.length}`)
 
 async function* chunks(...list: string[]): AsyncIterable<Uint8Array> {
   for (const c of list) yield Buffer.from(c)
+}
+/** A sender of a snapshot: what it was asked for, and the bytes from there on, two at a time. */
+function sender(text: string, o: { breakAt?: number } = {}) {
+  const asked: number[] = []
+  async function* data(from: number): AsyncIterable<Uint8Array> {
+    asked.push(from)
+    for (let at = from; at < text.length; at += 2) {
+      if (at === o.breakAt) throw new Error('the line broke')
+      yield Buffer.from(text.slice(at, at + 2))
+    }
+  }
+  return { asked, data }
 }
 async function collect(data: AsyncIterable<Uint8Array>): Promise<string> {
   let s = ''
@@ -133,14 +146,16 @@ describe('what was written is found again', () => {
     const s = await create()
     await s.append(range(2, 9), { term: 1, vote: 7, commit: 5 }, true)
     const meta = metaOf(50, 4, 'imported')
-    await s.receiveSnapshot(meta, chunks('imp', 'orted'))
+    await s.receiveSnapshot(meta, () => chunks('imp', 'orted'))
     expect(s.lastIndex()).toBe(9)
     await close()
-    const again = await LevelLogStore.open(dir, me)
+    const again = await DiskStore.open(levelDisk(dir), me)
     open.push(again)
     expect(again.lastIndex()).toBe(9)
-    expect(await readdir(path.join(dir, 'snapshots'))).toEqual([])
-    await again.receiveSnapshot(meta, chunks('imported'))
+    // It arrived whole, so nothing is asked for again.
+    const rest = sender('imported')
+    await again.receiveSnapshot(meta, rest.data)
+    expect(rest.asked).toEqual([8])
     await again.installSnapshot(meta, { term: 4, vote: 0, commit: 50 })
     await again.append(range(51, 52, 4), undefined, true)
     const last = await reopen()
@@ -152,9 +167,14 @@ describe('what was written is found again', () => {
   test('a snapshot that arrives damaged is refused and leaves nothing', async () => {
     const s = await create()
     const meta = metaOf(50, 4, 'imported')
-    await expect(s.receiveSnapshot(meta, chunks('imparted'))).rejects.toMatchObject({ code: 'corrupt' })
-    await expect(s.receiveSnapshot(meta, chunks('import'))).rejects.toMatchObject({ code: 'corrupt' })
+    for (const wrong of ['imparted', 'import', 'imported again'])
+      await expect(s.receiveSnapshot(meta, sender(wrong).data), wrong).rejects.toMatchObject({
+        code: 'codec',
+      })
     expect(await readdir(path.join(dir, 'snapshots'))).toEqual([])
+    // Not the store's failure: it goes on, and takes the right one.
+    await s.append(range(2, 3), undefined, true)
+    await s.receiveSnapshot(meta, sender('imported').data)
   })
 
   test('many batches over several opens', async () => {
@@ -171,21 +191,21 @@ describe('what was written is found again', () => {
 
 describe('what is not as it was is refused', () => {
   test('nothing there, somebody else’s, or already there', async () => {
-    await expect(LevelLogStore.open(dir, me)).rejects.toMatchObject({ code: 'missing' })
+    await expect(DiskStore.open(levelDisk(dir), me)).rejects.toMatchObject({ code: 'missing' })
     await create()
     await close()
-    await expect(LevelLogStore.open(dir, { ...me, id: 8 })).rejects.toMatchObject({ code: 'foreign' })
-    await expect(LevelLogStore.open(dir, { ...me, clusterId: 'other' })).rejects.toMatchObject({
+    await expect(DiskStore.open(levelDisk(dir), { ...me, id: 8 })).rejects.toMatchObject({ code: 'foreign' })
+    await expect(DiskStore.open(levelDisk(dir), { ...me, clusterId: 'other' })).rejects.toMatchObject({
       code: 'foreign',
     })
-    await expect(LevelLogStore.create(dir, { ...me, conf })).rejects.toMatchObject({ code: 'exists' })
+    await expect(DiskStore.create(levelDisk(dir), { ...me, conf })).rejects.toMatchObject({ code: 'exists' })
     await rm(path.join(dir, 'identity.json'))
-    await expect(LevelLogStore.open(dir, me)).rejects.toMatchObject({ code: 'corrupt' })
+    await expect(DiskStore.open(levelDisk(dir), me)).rejects.toMatchObject({ code: 'corrupt' })
   })
 
   test('in use by another', async () => {
     await create()
-    await expect(LevelLogStore.open(dir, me)).rejects.toMatchObject({ code: 'locked' })
+    await expect(DiskStore.open(levelDisk(dir), me)).rejects.toMatchObject({ code: 'locked' })
   })
 
   test('a lost CURRENT does not become a new database', async () => {

@@ -1,0 +1,140 @@
+import type { OpenOptions } from './driver-api.ts'
+import type { Env } from './env.ts'
+import type { RaftNode } from './node.ts'
+import { StoreError, type HeldSnapshot, type SnapshotSource } from './store.ts'
+import type { Index, NodeId, SnapshotMessage } from './types.ts'
+
+export interface TransferHost {
+  readonly node: RaftNode
+  readonly env: Env
+  readonly bytesPerSecond: number
+  ended(ok: boolean): void
+  fatal(e: unknown): void
+}
+
+/** A snapshot on its way to one member, through as many attempts as it takes. */
+interface Transfer {
+  readonly held: HeldSnapshot
+  running: boolean
+  /** When the last attempt ended. */
+  endedAt: number
+  /** Where the last attempt began, and how many in a row have begun no later. */
+  from: number
+  stalled: number
+}
+
+/** After so many attempts that brought nothing, or so long without a new one, a newer snapshot may be the better one. */
+const MAX_STALLED = 3
+const KEEP_MS = 60_000
+
+/**
+ * Snapshots under way to members. A member that was sent half of one is sent the other half, not a newer one from its
+ * beginning: else a state that takes longer to send than connections last would never arrive.
+ */
+export class Transfers {
+  readonly #o: OpenOptions
+  readonly #host: TransferHost
+  readonly #byMember = new Map<NodeId, Transfer>()
+
+  constructor(o: OpenOptions, host: TransferHost) {
+    this.#o = o
+    this.#host = host
+  }
+
+  /** Entries after these snapshots are needed by their receivers next. */
+  indexes(): Index[] {
+    return [...this.#byMember.values()].map(({ held }) => held.meta.index)
+  }
+
+  /** Forgets those that nobody will go on with. */
+  tidy(): void {
+    if (this.#byMember.size === 0) return
+    const { node, env } = this.#host
+    for (const [to, t] of this.#byMember)
+      if (!t.running && (node.role !== 'leader' || env.now() - t.endedAt > KEEP_MS)) this.#drop(to)
+  }
+
+  /** While an attempt runs, its end is the answer to this one too. */
+  send(m: SnapshotMessage): void {
+    if (this.#byMember.get(m.to)?.running) return
+    const transfer = this.#find(m)
+    if (!transfer) {
+      this.#end(m.to, false)
+      return
+    }
+    const { meta } = transfer.held
+    transfer.running = true
+    this.#o.log?.info('sending a snapshot', { to: m.to, index: meta.index, bytes: meta.bytes })
+    const work = this.#o.transport.sendSnapshot({ ...m, meta }, (from) => this.#data(transfer, from))
+    work.then(
+      () => {
+        this.#drop(m.to)
+        this.#end(m.to, true)
+      },
+      (e: unknown) => {
+        this.#o.log?.warn('a snapshot was not delivered', { to: m.to, error: String(e) })
+        this.#failed(m.to, transfer)
+      },
+    )
+  }
+
+  /** The one under way if the log goes on after it, else the one that the core means. */
+  #find(m: SnapshotMessage): Transfer | undefined {
+    const { store } = this.#o
+    const before = this.#byMember.get(m.to)
+    if (before && this.#isUseful(before, m.to)) return before
+    if (before) this.#drop(m.to)
+    if (store.snapshot()?.index !== m.meta.index) return undefined
+    const transfer = { held: store.holdSnapshot(), running: false, endedAt: 0, from: -1, stalled: 0 }
+    this.#byMember.set(m.to, transfer)
+    return transfer
+  }
+
+  #isUseful({ held, stalled }: Transfer, to: NodeId): boolean {
+    const { index } = held.meta
+    const match = this.#host.node.status().progress.get(to)?.match ?? 0
+    return stalled < MAX_STALLED && index + 1 >= this.#o.store.firstIndex() && match < index
+  }
+
+  #failed(to: NodeId, transfer: Transfer): void {
+    transfer.running = false
+    transfer.endedAt = this.#host.env.now()
+    transfer.stalled++
+    this.#end(to, false)
+  }
+
+  #end(to: NodeId, ok: boolean): void {
+    this.#host.node.reportSnapshot(to, ok)
+    this.#host.ended(ok)
+  }
+
+  #drop(to: NodeId): void {
+    const transfer = this.#byMember.get(to)
+    this.#byMember.delete(to)
+    transfer?.held.release().catch((e: unknown) => this.#host.fatal(e))
+  }
+
+  /** A snapshot of ours that cannot be read is our failure, not the receiver's. */
+  async *#data(transfer: Transfer, from: number): SnapshotSource {
+    if (from > transfer.from) transfer.stalled = 0
+    transfer.from = from
+    try {
+      yield* this.#paced(transfer.held.read(from))
+    } catch (e) {
+      if (e instanceof StoreError && e.code !== 'closed') this.#host.fatal(e)
+      throw e
+    }
+  }
+
+  async *#paced(data: SnapshotSource): SnapshotSource {
+    const { env, bytesPerSecond } = this.#host
+    const start = env.now()
+    let sent = 0
+    for await (const piece of data) {
+      yield piece
+      sent += piece.length
+      const early = (sent / bytesPerSecond) * 1000 - (env.now() - start)
+      if (early > 0) await new Promise<void>((resolve) => env.after(early, resolve))
+    }
+  }
+}
