@@ -42,7 +42,7 @@ export class Member implements Cluster {
   async barrier(): Promise<void> {
     await this.#raft.barrier({ timeoutMs: barrierTimeoutMs }).catch((error: unknown) => {
       // Nothing was changed by a read, so its end is never unknown.
-      if (error instanceof RaftError && error.code === 'timeout')
+      if (error instanceof RaftError && (error.code === 'timeout' || error.code === 'stopped'))
         throw new ProblemError('no_leader', 'no majority of the voters answered', {
           cause: error,
           hint: staleReadHint,
@@ -99,6 +99,7 @@ function throwProblem(error: unknown): never {
   if (!(error instanceof RaftError)) throw error
   switch (error.code) {
     case 'timeout':
+    case 'stopped':
       throw new ProblemError('outcome_unknown', undefined, { cause: error })
     case 'busy':
       throw new ProblemError('busy', undefined, { cause: error })

@@ -173,6 +173,19 @@ describe('the checker', () => {
     expect(of({ call: Number.NaN })).toThrow(RangeError)
   })
 
+  test('is not lost among writes without an answer', () => {
+    const lost = Array.from({ length: 60 }, (_, at) => `l${at}: ${' '.repeat(at % 7)}|put l${at} ...`)
+    const versions = (last: number) => `
+      a:        |put 1 v5|  |put 2 v9|   |get 2 v9|  |put 3 v40|
+      b:                                                          |get 3 v40|  |cas v9 5 no|  |get 3 v${last}|`
+    expect(verdict([...lost, versions(40)].join('\n'))).toBe('ok')
+    expect(verdict([...lost, versions(41)].join('\n'))).toBe('violation')
+    const seen = `
+      c: ${' '.repeat(100)}|get l7|  |get l9|  |get l7|`
+    expect(verdict([...lost, seen].join('\n'))).toBe('violation')
+    expect(verdict([...lost, seen.replace(/l7.$/, 'l9|')].join('\n'))).toBe('ok')
+  })
+
   test('takes a long history with many clients', () => {
     const history: Operation<unknown, unknown>[] = []
     for (let at = 0; at < 20_000; at++)

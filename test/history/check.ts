@@ -30,7 +30,7 @@ export function checkLinearizable<State, Input, Output>(
   let unknown: Pick<Verdict<Input, Output>, 'key' | 'report'> | undefined
   const counts = () => ({ keys: byKey.size, operations: history.length, steps })
   for (const [key, operations] of byKey) {
-    const found = search(operations, model, model.initial(key), bounds)
+    const found = searchInferred(operations, model, model.initial(key), bounds)
     steps += found.steps
     if (found.verdict === 'violation') {
       const shortest = shortestViolation(operations, found, model, model.initial(key), bounds)
@@ -53,6 +53,15 @@ function mustMakeSense({ call, return: end, output }: Operation<unknown, unknown
     throw new RangeError(
       `operation ${at}: one without an answer returns at Infinity, one with an answer before`,
     )
+}
+
+function searchInferred<State, Input, Output>(
+  operations: readonly Operation<Input, Output>[],
+  model: Model<State, Input, Output>,
+  initial: State,
+  limits: Limits,
+): Found<State, Input, Output> {
+  return search(model.infer?.(operations) ?? operations, model, initial, limits)
 }
 
 export interface Shortest<State, Input, Output> {
@@ -78,7 +87,7 @@ function shortestViolation<State, Input, Output>(
   while (low < high) {
     const middle = (low + high) >> 1
     const counterexample = until(operations, ends[middle] as number)
-    const found = search(counterexample, model, initial, limits)
+    const found = searchInferred(counterexample, model, initial, limits)
     if (found.verdict === 'violation') {
       shortest = { counterexample, found }
       high = middle

@@ -10,8 +10,10 @@ export function explain<State, Input, Output>(
   { counterexample, found }: Shortest<State, Input, Output>,
   model: Model<State, Input, Output>,
 ): string {
-  const taken = new Set(found.order)
-  const open = counterexample.filter((operation) => !taken.has(operation))
+  // What was inferred of an operation does not change when it was called, nor by whom.
+  const nameOf = ({ client, call }: Operation<Input, Output>) => `${client} ${call}`
+  const taken = new Set(found.order.map(nameOf))
+  const open = counterexample.filter((operation) => !taken.has(nameOf(operation)))
   const answered = open.filter(({ output }) => output !== undefined)
   const due = Math.min(...answered.map((operation) => operation.return))
   const next = answered.filter(({ call }) => call <= due)

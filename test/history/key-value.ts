@@ -1,4 +1,4 @@
-import type { Model } from './model.ts'
+import type { Model, Operation } from './model.ts'
 
 /** What clients ask of a key. Values are written once each, so that a read tells whose write it saw. */
 export type KeyValueInput =
@@ -36,11 +36,56 @@ export function keyValueModel(
     keyOf: ({ key }) => key,
     initial,
     step,
+    infer,
     identify: (state) => `${state.exact ? '=' : '>'}${state.version}${show(state.value)}`,
     describe,
     describeState: ({ value, version, exact }) =>
       exact ? `${show(value)} at version ${version}` : show(value),
   }
+}
+
+/** Stands for every value that was written without an answer and that nobody ever saw: they are all alike. */
+const unseen = '(unseen)'
+
+/**
+ * A write without an answer whose value somebody saw did run, before that answer came, with the version seen: then it is
+ * as good as answered. One whose value nobody saw or named matters only for having been there.
+ */
+function infer(operations: readonly KeyValueOperation[]): KeyValueOperation[] {
+  const writers = Map.groupBy(
+    operations.filter(({ input }) => 'value' in input),
+    ({ input }) => (input as { value: string }).value,
+  )
+  const named = new Set(operations.map(({ input }) => ('expect' in input ? input.expect : null)))
+  const seen = sightings(operations)
+  return operations.map((operation) => {
+    const { input, output, call } = operation
+    if (output !== undefined || !('value' in input) || writers.get(input.value)?.length !== 1)
+      return operation
+    const sight = seen.get(input.value)
+    if (!sight)
+      return named.has(input.value) ? operation : { ...operation, input: { ...input, value: unseen } }
+    if (sight.first < call) return operation
+    const { version } = sight
+    return { ...operation, output: { done: true, ...(version && { version }) }, return: sight.first }
+  })
+}
+
+type KeyValueOperation = Operation<KeyValueInput, KeyValueOutput>
+
+/** For each value, when the first answer came that shows it, and the version it was seen with. */
+function sightings(
+  operations: readonly KeyValueOperation[],
+): Map<string, { first: number; version?: number }> {
+  const seen = new Map<string, { first: number; version?: number }>()
+  for (const { input, output, return: end } of operations) {
+    const overwrote = input.kind === 'cas' && 'expect' in input && output?.done ? input.expect : null
+    const value = input.kind === 'get' ? output?.value : overwrote
+    if (typeof value !== 'string') continue
+    const version = (input.kind === 'get' ? output?.version : undefined) ?? seen.get(value)?.version
+    seen.set(value, { first: Math.min(end, seen.get(value)?.first ?? Infinity), ...(version && { version }) })
+  }
+  return seen
 }
 
 function step(

@@ -22,6 +22,11 @@ export interface Model<State, Input, Output> {
   step(state: State, input: Input, output: Output | undefined): State | undefined
   /** Equal for equal states and for no others. */
   identify(state: State): string
+  /**
+   * Says of one key's history more than the clients were told, where answers to others imply it: what is known narrows
+   * the search. The same orders must explain it afterwards.
+   */
+  infer?(operations: readonly Operation<Input, Output>[]): readonly Operation<Input, Output>[]
   describe(input: Input, output: Output | undefined): string
   describeState(state: State): string
 }

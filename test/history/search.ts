@@ -20,7 +20,7 @@ export interface Found<State, Input, Output> {
 /**
  * Wing and Gong's search with Lowe's memo: from the initial state, take any operation that was called before the first
  * answer still due came, as long as the model agrees; go back when none is left. Operations without an answer have no
- * place to be due by, and are tried last.
+ * place to be due by, and are tried last; of equal ones, only the oldest, for any order has another with the oldest first.
  */
 export function search<State, Input, Output>(
   operations: readonly Operation<Input, Output>[],
@@ -46,6 +46,8 @@ class Search<State, Input, Output> {
   /** Answered operations by call, then those without an answer by call. An operation's number is its place here. */
   readonly #ops: readonly Operation<Input, Output>[]
   readonly #answered: number
+  /** For each operation without an answer, the next older one with the same input. */
+  readonly #older: ReadonlyMap<number, number>
   readonly #due: DueList
   readonly #taken: Uint32Array
   readonly #tried: Configurations
@@ -72,6 +74,7 @@ class Search<State, Input, Output> {
     const answered = byCall.filter(({ output }) => output !== undefined)
     this.#ops = [...answered, ...byCall.filter(({ output }) => output === undefined)]
     this.#answered = this.#remaining = answered.length
+    this.#older = olderEquals(this.#ops, answered.length)
     this.#due = new DueList(answered)
     const words = (this.#ops.length >> 5) + 2
     this.#taken = new Uint32Array(words)
@@ -109,7 +112,8 @@ class Search<State, Input, Output> {
     const due = this.#due.firstReturn()
     for (let op = Math.max(after + 1, this.#answered); op < this.#ops.length; op++) {
       if ((this.#ops[op] as Operation<Input, Output>).call > due) return undefined
-      if (!this.#isTaken(op)) return op
+      const older = this.#older.get(op)
+      if (!this.#isTaken(op) && (older === undefined || this.#isTaken(older))) return op
     }
     return undefined
   }
@@ -197,6 +201,18 @@ class Search<State, Input, Output> {
       state: this.#longestState,
     }
   }
+}
+
+function olderEquals(ops: readonly Operation<unknown, unknown>[], from: number): Map<number, number> {
+  const newest = new Map<string, number>()
+  const older = new Map<number, number>()
+  for (let op = from; op < ops.length; op++) {
+    const text = JSON.stringify(ops[op]?.input)
+    const before = newest.get(text)
+    if (before !== undefined) older.set(op, before)
+    newest.set(text, op)
+  }
+  return older
 }
 
 /** Calls and returns of the operations not taken yet, in order of time; taking out and putting back is constant. */
