@@ -9,6 +9,9 @@ import type { SessionRow, Sessions } from './sessions.ts'
 import { restoreFrom, type Snapshots } from './snapshots.ts'
 import { assertInvariant, type Entry, type HardState, type Index } from './types.ts'
 
+/** Flushed at once after so many entries; fewer wait for the next tick, so that a lone write costs no second one. */
+const FLUSH_ENTRIES = 2048
+
 /** Who waits for something to be applied. */
 export interface Waiting {
   readonly proposals: Proposals
@@ -58,7 +61,7 @@ export class Applier {
     metrics.applied += entries.length
     node.applied(last.index)
     this.#waiting.reads.onApplied(last.index)
-    this.#flush()
+    if (node.appliedIndex - this.#flushed >= FLUSH_ENTRIES) this.flush()
     if (confChanged) this.#m.notify()
   }
 
@@ -79,13 +82,12 @@ export class Applier {
   }
 
   /** One flush at a time; what is applied meanwhile shares the next one. */
-  #flush(): void {
+  flush(): void {
     if (this.#flushing || this.#m.stopped || this.#flushed === this.#m.node.appliedIndex) return
     const run = this.#flushOnce(false)
     this.#flushing = run.then(
       () => {
         this.#flushing = undefined
-        this.#flush()
       },
       (e: unknown) => {
         this.#flushing = undefined
@@ -108,7 +110,6 @@ export class Applier {
     const run = this.#flushOnce(sync)
     this.#flushing = run.finally(() => (this.#flushing = undefined))
     await this.#flushing
-    this.#flush()
   }
 
   /** Log first, then state: a crash in between is repaired at open from the stored snapshot. */

@@ -304,6 +304,7 @@ test('a log that is shorter than what the state machine has applied is refused',
   members = new Members()
   await members.found([1])
   for (let i = 0; i < 5; i++) await members.get(1).driver.propose(cmd(`c${i}`))
+  await until(() => members.get(1).machine.applied >= 5)
   const { machine } = await members.kill(1)
   const empty = new MemoryStore({ ...EMPTY_CONF, voters: [1] })
   await expect(members.start(1, empty, machine)).rejects.toMatchObject({ code: 'corrupt' })

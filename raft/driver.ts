@@ -69,8 +69,9 @@ export class RaftDriver {
     this.#persister = new Persister(m, (ready, hard) => this.#applier.install(ready, hard))
     this.#clock = new Clock(m, () => {
       this.#proposals.tick()
-      this.#reads.retry(false)
+      this.#reads.tick()
       this.#confWaiters.retry()
+      this.#applier.flush()
     })
   }
 
@@ -88,13 +89,15 @@ export class RaftDriver {
   }
 
   /** Runs a command exactly once on every member, and returns what it gave here. Any member may be asked. */
-  async propose(data: Uint8Array, o?: { timeoutMs?: number }): Promise<{ index: Index; result: Uint8Array }> {
-    this.#checkRunning()
+  propose(data: Uint8Array, o?: { timeoutMs?: number }): Promise<{ index: Index; result: Uint8Array }> {
+    if (this.#stopped) return Promise.reject(this.#notRunning(this.#stopped))
     const { maxCommandBytes, timeoutMs } = this.#member.options
     if (data.length > maxCommandBytes)
-      throw new RaftError(
-        'too_large',
-        `a command has at most ${maxCommandBytes} bytes, this one has ${data.length}`,
+      return Promise.reject(
+        new RaftError(
+          'too_large',
+          `a command has at most ${maxCommandBytes} bytes, this one has ${data.length}`,
+        ),
       )
     this.#member.metrics.proposals++
     const answer = this.#proposals.propose(data, o?.timeoutMs ?? timeoutMs)
@@ -103,8 +106,8 @@ export class RaftDriver {
   }
 
   /** Resolves when this member has applied everything that was acknowledged anywhere before the call. */
-  async barrier(o?: { timeoutMs?: number }): Promise<Index> {
-    this.#checkRunning()
+  barrier(o?: { timeoutMs?: number }): Promise<Index> {
+    if (this.#stopped) return Promise.reject(this.#notRunning(this.#stopped))
     this.#member.metrics.barriers++
     const done = this.#reads.barrier(o?.timeoutMs ?? this.#member.options.timeoutMs)
     this.#schedule()
@@ -328,8 +331,11 @@ export class RaftDriver {
   }
 
   #checkRunning(): void {
-    if (this.#stopped)
-      throw new RaftError('stopped', 'the member does not run any more', { cause: this.#stopped })
+    if (this.#stopped) throw this.#notRunning(this.#stopped)
+  }
+
+  #notRunning(cause: Error): RaftError {
+    return new RaftError('stopped', 'the member does not run any more', { cause })
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Env } from './env.ts'
 import { decodeCommand, encodeCommand, type Answer, type Outcome, type Sessions } from './sessions.ts'
 import { NONE, RaftError, type Index, type NodeId } from './types.ts'
+import { Window } from './window.ts'
 
 export interface ProposalHost {
   readonly id: NodeId
@@ -12,11 +13,12 @@ export interface ProposalHost {
 }
 
 interface Pending {
-  readonly seq: number
+  seq: number
   readonly data: Uint8Array
   readonly resolve: (r: Answer) => void
   readonly reject: (e: Error) => void
-  readonly cancelTimer: () => void
+  /** Looked at on each tick: a timer for each command would cost more than the command. */
+  readonly deadline: number
   sends: number
   /** A send may have reached a log: the outcome is not known. */
   inDoubt: boolean
@@ -33,9 +35,8 @@ export class Proposals {
   readonly #env: Env
   readonly #retryMs: number
   readonly #maxBytes: number
-  readonly #pending = new Map<number, Pending>()
+  readonly #pending = new Window<Pending>(1)
   #bytes = 0
-  #nextSeq = 1
   #client: Index | undefined
   #nonce: string
   #registerAt = 0
@@ -56,18 +57,9 @@ export class Proposals {
     if (this.#bytes > 0 && this.#bytes + data.length > this.#maxBytes)
       return Promise.reject(new RaftError('busy', 'too many commands are under way'))
     return new Promise((resolve, reject) => {
-      const seq = this.#nextSeq++
-      const p: Pending = {
-        seq,
-        data,
-        resolve,
-        reject,
-        cancelTimer: this.#env.after(timeoutMs, () => this.#timeout(p)),
-        sends: 0,
-        inDoubt: false,
-        retryAt: 0,
-      }
-      this.#pending.set(seq, p)
+      const deadline = this.#env.now() + timeoutMs
+      const p: Pending = { seq: 0, data, resolve, reject, deadline, sends: 0, inDoubt: false, retryAt: 0 }
+      p.seq = this.#pending.add(p)
       this.#bytes += data.length
       this.#send(p)
     })
@@ -81,8 +73,10 @@ export class Proposals {
   }
 
   tick(): void {
-    if (this.#pending.size === 0 || this.#host.leader() === NONE) return
+    if (this.#pending.size === 0) return
     const now = this.#env.now()
+    for (const p of this.#pending.values()) if (p.deadline <= now) this.#timeout(p)
+    if (this.#pending.size === 0 || this.#host.leader() === NONE) return
     if (this.#client === undefined) this.#register(now)
     else for (const p of this.#pending.values()) if (p.retryAt <= now) this.#send(p)
   }
@@ -107,7 +101,7 @@ export class Proposals {
       this.#expire()
       return
     }
-    for (const seq of [...this.#pending.keys()]) {
+    for (const { seq } of this.#pending.values()) {
       const answer = sessions.answer(client, seq)
       if (answer) this.#settle(seq)?.resolve(answer)
     }
@@ -124,7 +118,7 @@ export class Proposals {
   }
 
   stop(error: Error): void {
-    for (const seq of [...this.#pending.keys()]) this.#settle(seq)?.reject(error)
+    for (const { seq } of this.#pending.values()) this.#settle(seq)?.reject(error)
   }
 
   #send(p: Pending): void {
@@ -134,7 +128,7 @@ export class Proposals {
       this.#register(this.#env.now())
       return
     }
-    const low = this.#pending.keys().next().value ?? p.seq
+    const low = this.#pending.first
     const command = encodeCommand({ kind: 'command', client: this.#client, seq: p.seq, low, data: p.data })
     p.sends++
     if (leader !== this.#host.id) {
@@ -173,7 +167,7 @@ export class Proposals {
     this.#client = undefined
     this.#nonce = this.#newNonce()
     this.#registerAt = 0
-    for (const p of [...this.#pending.values()])
+    for (const p of this.#pending.values())
       if (p.inDoubt)
         this.#settle(p.seq)?.reject(new RaftError('timeout', 'the session expired; the outcome is unknown'))
     this.tick()
@@ -188,11 +182,8 @@ export class Proposals {
   }
 
   #settle(seq: number): Pending | undefined {
-    const p = this.#pending.get(seq)
-    if (!p) return undefined
-    this.#pending.delete(seq)
-    this.#bytes -= p.data.length
-    p.cancelTimer()
+    const p = this.#pending.take(seq)
+    if (p) this.#bytes -= p.data.length
     return p
   }
 

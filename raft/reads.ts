@@ -4,7 +4,7 @@ import { RaftError, type Index } from './types.ts'
 interface Waiter {
   readonly resolve: (index: Index) => void
   readonly reject: (e: Error) => void
-  readonly cancelTimer: () => void
+  readonly deadline: number
   done: boolean
 }
 
@@ -35,15 +35,7 @@ export class Reads {
 
   barrier(timeoutMs: number): Promise<Index> {
     return new Promise((resolve, reject) => {
-      const w: Waiter = {
-        resolve,
-        reject,
-        cancelTimer: this.#env.after(timeoutMs, () =>
-          this.#fail(w, new RaftError('no_leader', 'no leader confirmed the read in time')),
-        ),
-        done: false,
-      }
-      this.#waiting.push(w)
+      this.#waiting.push({ resolve, reject, deadline: this.#env.now() + timeoutMs, done: false })
     })
   }
 
@@ -86,11 +78,23 @@ export class Reads {
     }
   }
 
+  /** On each tick: whose time is over, and rounds that were not answered. */
+  tick(): void {
+    const now = this.#env.now()
+    for (const w of this.#all())
+      if (w.deadline <= now) this.#fail(w, new RaftError('no_leader', 'no leader confirmed the read in time'))
+    this.#waiting = this.#waiting.filter((w) => !w.done)
+    this.retry(false)
+  }
+
+  *#all(): Generator<Waiter> {
+    yield* this.#waiting
+    for (const { waiters } of this.#rounds.values()) yield* waiters
+    for (const { waiters } of this.#confirmed) yield* waiters
+  }
+
   stop(error: Error): void {
-    const all = [
-      this.#waiting,
-      ...[...this.#rounds.values(), ...this.#confirmed].map((r) => r.waiters),
-    ].flat()
+    const all = [...this.#all()]
     this.#waiting = []
     this.#rounds.clear()
     this.#confirmed = []
@@ -104,7 +108,6 @@ export class Reads {
   #finish(w: Waiter): Waiter | undefined {
     if (w.done) return undefined
     w.done = true
-    w.cancelTimer()
     return w
   }
 }

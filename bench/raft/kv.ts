@@ -3,7 +3,6 @@ import type { Applied, SessionRow, StateMachine } from '../../raft/index.ts'
 import { decodePut } from './protocol.ts'
 
 type Db = Level<string, Buffer>
-type Op = { type: 'put'; key: string; value: Buffer } | { type: 'del'; key: string }
 
 const APPLIED = 'applied'
 const SESSION = 's!'
@@ -66,16 +65,14 @@ export class KeyValueMachine implements StateMachine {
   }
 
   async flush(applied: number, rows: readonly SessionRow[], sync: boolean): Promise<void> {
-    const ops: Op[] = [{ type: 'put', key: APPLIED, value: Buffer.from(String(applied)) }]
-    for (const [key, value] of this.#dirty) ops.push({ type: 'put', key: KEY + key, value })
+    // Chained: half the cost of an array of operations.
+    const batch = this.#db.batch().put(APPLIED, Buffer.from(String(applied)))
+    for (const [key, value] of this.#dirty) batch.put(KEY + key, value)
     for (const { key, value } of rows)
-      ops.push(
-        value
-          ? { type: 'put', key: SESSION + key, value: value as Buffer }
-          : { type: 'del', key: SESSION + key },
-      )
+      if (value) batch.put(SESSION + key, value as Buffer)
+      else batch.del(SESSION + key)
     this.#dirty = new Map()
-    await this.#db.batch(ops, { sync })
+    await batch.write({ sync })
   }
 
   snapshot(): { index: number; data: AsyncIterable<Uint8Array> } {
