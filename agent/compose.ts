@@ -12,6 +12,7 @@ import { KeyHandover } from './cluster/key-handover.ts'
 import { Member } from './cluster/member.ts'
 import { Membership } from './cluster/membership.ts'
 import { formatAddress } from './cluster/identity/address.ts'
+import { Roster } from './cluster/roster.ts'
 import { nodeIdOf } from './cluster/rules/members.ts'
 import { ClusterSigner } from './cluster/signer.ts'
 import { ClusterStateMachine } from './cluster/state-machine.ts'
@@ -22,6 +23,7 @@ import { Listener } from './cluster/wire/listener.ts'
 import { PeerWire } from './cluster/wire/peers.ts'
 import { alpn } from './cluster/wire/tls.ts'
 import { RaftTransport } from './cluster/wire/raft-transport.ts'
+import { departure } from './departure.ts'
 import { createHttp } from './http/server.ts'
 import { httpServers, listenLoopback } from './listeners.ts'
 import { detectInventory } from './node/detect/inventory.ts'
@@ -55,6 +57,8 @@ export interface RunningAgent {
   readonly loopback: string | undefined
   /** Resolves to the founder's password once the cluster is in the log; undefined for everybody else. */
   readonly founded: Promise<string | undefined>
+  /** Resolves when this node was removed from the cluster and its tasks are ended: it must not go on. */
+  readonly removed: Promise<void>
   /** Leaves tasks running; the next start finds them again. */
   stop(): Promise<void>
 }
@@ -98,8 +102,8 @@ export async function compose(
     const kept = await openKept(basis, stores, wire, core.cluster)
     const host = openHost(basis, stores, wire, core.cluster)
     const loopback = await openDoors(basis, stores, wire, core, kept)
-    const { founded } = await begin(basis, stores, core, kept, host, loopback)
-    return { folder, advertise: basis.address.advertise, loopback, founded, stop: () => started.stop() }
+    const begun = await begin(basis, stores, wire, core, kept, host, loopback)
+    return { folder, advertise: basis.address.advertise, loopback, ...begun, stop: () => started.stop() }
   } catch (error) {
     await started.stop()
     throw error
@@ -142,8 +146,12 @@ async function openWire({ folder, log, started, address }: Basis, { nodes }: Sto
   }
   // A member that has just joined knows the others by their ids alone.
   const memberOf = (node: string) => nodes().get(node)?.member ?? memberIn(node)
-  const peers = started.add(new PeerWire({ self, addresses, nodeOf: nodeIdOf, memberOf, log }), (it) =>
-    it.close(),
+  // Asked from the first connection on, and that is after the cluster is open.
+  const gate = { admits: (_member: number): boolean => false }
+  const admits = (member: number) => gate.admits(member)
+  const peers = started.add(
+    new PeerWire({ self, addresses, nodeOf: nodeIdOf, memberOf, admits, log }),
+    (it) => it.close(),
   )
   const transport = new RaftTransport({ self, addresses, random: () => systemEnv.random(), log })
   started.add(transport, (it) => it.close())
@@ -158,9 +166,10 @@ async function openWire({ folder, log, started, address }: Basis, { nodes }: Sto
       [alpn.snapshot]: (socket, member) => transport.acceptSnapshot(socket, member),
       [alpn.peer]: (socket, member) => peers.accept(socket, member),
     },
+    admits,
     log,
   })
-  return { addresses, peers, transport, http, listener }
+  return { addresses, peers, transport, http, listener, gate }
 }
 
 /** Raft, and the member of the cluster that stands on it. */
@@ -183,6 +192,12 @@ async function openCluster(
   })
   started.add(raft, (it) => it.close())
   const cluster = new Member(member, raft, machine, wire.peers)
+  const roster = new Roster(cluster)
+  wire.gate.admits = (other) => roster.admits(other)
+  roster.onGone((other) => {
+    wire.transport.forget(other)
+    wire.peers.forget(other)
+  })
   let clusterKey = folder.clusterKey
   const keep = async (key: Buffer) => {
     await writeClusterKey(folder.path, key)
@@ -199,7 +214,7 @@ async function openCluster(
     clusterKey: () => clusterKey,
     version: agentVersion,
   })
-  return { raft, cluster, handover, backups, admission: new Admission(cluster, signer) }
+  return { raft, cluster, roster, handover, backups, admission: new Admission(cluster, signer) }
 }
 
 /** What is kept beside the log: files and streams, here and on a second node. */
@@ -296,15 +311,17 @@ async function openDoors(
 async function begin(
   { folder, log, onFatal, started, address }: Basis,
   { space }: Stores,
-  { cluster, raft, handover }: Core,
+  { peers }: Wire,
+  { cluster, raft, roster, handover }: Core,
   kept: Kept,
   { reporter, heartbeat, runtimes }: Host,
   loopback: string | undefined,
-): Promise<{ founded: RunningAgent['founded'] }> {
+): Promise<Pick<RunningAgent, 'founded' | 'removed'>> {
   started.add(heartbeat, (it) => it.stop()).start()
   const founded = found(folder, cluster)
   founded.catch(onFatal)
-  started.add(new Membership(cluster, raft, (node) => handover.give(node), log), (it) => it.stop())
+  const handOverKey = (node: string) => handover.give(node)
+  started.add(new Membership({ cluster, raft, handOverKey, log }), (it) => it.stop())
   started.add(new Planner(cluster, log), (it) => it.stop())
   started.add(new Keeper({ cluster, ...kept, log }), (it) => it.stop()).start()
   started.add(reporter, (it) => it.stop())
@@ -323,7 +340,9 @@ async function begin(
   started.add(reconciler, (it) => it.stop())
   await reconciler.start()
   started.add(heartbeat, (it) => it.announceRestart())
-  return { founded }
+  const removed = departure({ folder, roster, peers, endTasks: () => reconciler.endAll(), log })
+  removed.catch(onFatal)
+  return { founded, removed }
 }
 
 const isLoopback = (host: string) => host === 'localhost' || host === '::1' || host.startsWith('127.')

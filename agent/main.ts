@@ -1,8 +1,9 @@
+import type { Logger } from 'pino'
 import { addressesOf, defaultName } from './address.ts'
 import { foundCluster } from './cluster/entry/found.ts'
 import { joinCluster } from './cluster/entry/join.ts'
 import { fingerprint } from './cluster/identity/ca.ts'
-import { openFolder } from './cluster/identity/data-folder.ts'
+import { openFolder, removedFrom, wayBack } from './cluster/identity/data-folder.ts'
 import { setPeer } from './cluster/wire/address-book.ts'
 import { ProblemError } from '../contract/index.ts'
 import { StoreError } from '../raft/index.ts'
@@ -37,8 +38,9 @@ export async function startAgent(given: AgentOptions): Promise<{ stop(): Promise
     process.exitCode = 70
     log.flush(() => process.exit(70))
   }).catch((error: unknown) => {
-    throw refusal(error)
+    throw refusal(error, options.data, folder.identity.name)
   })
+  void agent.removed.then(() => leave(agent, options.data, log))
   log.info(
     { name: folder.identity.name, node: folder.identity.node, address: agent.advertise },
     'agent is up',
@@ -48,15 +50,25 @@ export async function startAgent(given: AgentOptions): Promise<{ stop(): Promise
 }
 
 /** Why the agent's storage cannot be used, and the way out. A member that may have forgotten what it promised must not vote. */
-function refusal(error: unknown): unknown {
+function refusal(error: unknown, data: string, name: string): unknown {
   if (error instanceof StateDamaged)
     return new ProblemError('conflict', error.message, { hint: error.hint, cause: error })
   if (!(error instanceof StoreError)) return error
   const hint =
     error.code === 'locked'
       ? 'Stop the other process first.'
-      : 'Move the data folder away and join again as a new member: `submarine cluster token` on another host, then `submarine agent start --join TOKEN`.'
+      : wayBack(data, name, 'Move the data folder away and join again as a new member:', true)
   return new ProblemError('conflict', error.message, { hint, cause: error })
+}
+
+/** Its node was removed: it says so and ends, and the mark in its folder keeps it from starting again. */
+async function leave(agent: RunningAgent, data: string, log: Logger): Promise<void> {
+  const { message, hint } = removedFrom(data, agent.folder.identity)
+  log.warn(message)
+  process.stderr.write(`\n${message}. Its tasks were ended and it stops.\nhint: ${hint}\n`)
+  await agent.stop().catch((error: unknown) => log.error({ err: error }, 'the agent did not stop in order'))
+  process.exitCode = 5
+  log.flush(() => process.exit(5))
 }
 
 /** What a person reads who started it by hand; where a password was chosen beforehand, none is shown. */

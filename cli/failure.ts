@@ -55,6 +55,7 @@ const byProblem: Partial<Record<ProblemCode, number>> = {
   already_exists: exitCode.conflict,
   precondition_failed: exitCode.conflict,
   stale_attempt: exitCode.conflict,
+  removed: exitCode.conflict,
   idempotency_mismatch: exitCode.conflict,
   no_leader: exitCode.unreachable,
   outcome_unknown: exitCode.unreachable,

@@ -25,6 +25,11 @@ export const problems = {
   ],
   already_exists: [409, 'The name is taken', 'Choose another name.'],
   stale_attempt: [409, 'A newer attempt of this task has started', 'Only the newest attempt may write.'],
+  removed: [
+    410,
+    'This node was removed from the cluster',
+    'Move its data folder away and join again as a new node: `submarine cluster token` on a machine that is signed in, then `submarine agent start --join TOKEN` here.',
+  ],
   watch_expired: [
     410,
     'That resource version is no longer kept',

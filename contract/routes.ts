@@ -58,6 +58,11 @@ export const routes = {
 
   'nodes.list': { method: 'GET', path: '/nodes', summary: 'All nodes with their live figures', access: 'node:read', query: z.object({ ...page, ...consistency }), status: 200, reply: pageOf(Node), problems: [] },
   'nodes.get': { method: 'GET', path: '/nodes/{node}', summary: 'One node, by id or name', access: 'node:read', query: z.object(consistency), status: 200, reply: Node, problems: ['not_found'] },
+  'nodes.remove': {
+    method: 'DELETE', path: '/nodes/{node}', summary: 'Remove a node for good: its member id is never used again', access: 'node:admin',
+    query: z.object({ force: z.enum(['0', '1', 'false', 'true']).default('0').transform((v) => v === '1' || v === 'true').describe('Although it runs tasks, which then count as failed, or holds the only copy of something.') }),
+    status: 204, problems: ['not_found', 'conflict', 'outcome_unknown'],
+  },
 
   'experiments.create': {
     method: 'POST', path: '/experiments', summary: 'Submit an experiment', access: 'experiment:create', idempotent: true,

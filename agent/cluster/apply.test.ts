@@ -291,6 +291,56 @@ describe('joining', () => {
   })
 })
 
+describe('removing a node', () => {
+  const kept = (...holders: string[]) => ({ files: 1, bytes: 1, sha256: 's', holders })
+  const remove = (node: string, force = false): Command => ({ type: 'node.remove', node, force })
+
+  it('takes its record; its name is free again, its id never', () => {
+    const replica = cluster(2)
+    replica.do(remove('node-2'))
+    expect([...replica.state.nodes.keys()]).toEqual(['node-1'])
+    expect(replica.events.at(-1)).toBe('node.removed')
+    replica.do({ type: 'joinToken.create', sha256: 't', expires_at: '2027-01-01T00:00:00.000Z' })
+    const again = replica.do({ type: 'node.join', token_sha256: 't', name: 'host-2', address: 'h2:7460' })
+    expect(again).toEqual({ member: 3, node: 'node-3' })
+  })
+
+  it('is refused for the only node, for one that runs tasks, for the only copy of something', () => {
+    const replica = cluster(1)
+    expect(replica.refused(remove('node-1', true))).toBe('conflict')
+    const two = cluster(2)
+    expect(two.refused(remove('node-9'))).toBe('not_found')
+    two.do(create('e1'))
+    two.do(place('e1', [[0, 'node-1']]))
+    expect(two.refused(remove('node-1'))).toBe('conflict')
+    two.do(report('e1', 'Succeeded', { log: kept('node-1') }))
+    expect(two.refused(remove('node-1'))).toBe('conflict')
+    two.do({ type: 'task.copied', task: 'e1-worker-0', attempt: 1, kind: 'log', holders: ['node-2'] })
+    two.do({ type: 'blob.create', sha256: 'b', bytes: 1, holders: ['node-1'] })
+    expect(two.refused(remove('node-1'))).toBe('conflict')
+    two.do({ type: 'blob.create', sha256: 'b', bytes: 1, holders: ['node-1', 'node-2'] })
+    two.do(remove('node-1'))
+    // What the removed node held is no copy any more.
+    expect(two.refused(remove('node-2', true))).toBe('conflict')
+  })
+
+  it('by force counts its tasks as failed and stops the rest of their gangs', () => {
+    const replica = cluster(2)
+    replica.do(create('e1', 1, 2))
+    replica.do(place('e1', [[0, 'node-1'], [1, 'node-2']])) // prettier-ignore
+    replica.do(remove('node-2', true))
+    expect(replica.state.tasks.get('e1-worker-1')).toMatchObject({
+      state: 'Failed',
+      token_sha256: null,
+      reason: { code: 'node_removed', message: 'admin removed node host-2 while it ran there' },
+    })
+    expect(replica.state.experiments.get('e1')).toMatchObject({ state: 'Starting', stop_requested: true })
+    // Word of it from there comes too late.
+    replica.do(report('e1', 'Running', { task: 'e1-worker-1', node: 'node-2' }))
+    expect(replica.state.tasks.get('e1-worker-1')?.state).toBe('Failed')
+  })
+})
+
 describe('a command of a later version', () => {
   it('stops the member instead of being skipped', () => {
     const entry = { v: 1, at: '', actor: admin, command: { type: 'model.create' } } as unknown as Parameters<

@@ -3,6 +3,7 @@ import type { Command, Entry } from './commands.ts'
 import * as blobs from './rules/blobs.ts'
 import * as experiments from './rules/experiments.ts'
 import * as members from './rules/members.ts'
+import * as removal from './rules/removal.ts'
 import * as people from './rules/people.ts'
 import * as tasks from './rules/tasks.ts'
 import type { State } from './state.ts'
@@ -17,6 +18,7 @@ const rules: Rules = {
   'joinToken.create': members.createJoinToken,
   'node.join': members.joinNode,
   'node.report': members.reportNode,
+  'node.remove': removal.removeNode,
   'token.create': people.createToken,
   'token.delete': people.deleteToken,
   'experiment.create': experiments.create,

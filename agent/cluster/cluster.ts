@@ -33,6 +33,8 @@ export interface ClusterStatus {
   readonly applied: number
   readonly voters: readonly number[]
   readonly learners: readonly number[]
+  /** Voters of the configuration that is being left, empty outside a change of several members. */
+  readonly leaving: readonly number[]
 }
 
 export interface EventQuery {

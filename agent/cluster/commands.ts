@@ -37,6 +37,8 @@ export type Command =
       allocatable: Resources
       gpus: readonly string[]
     }
+  /** `force`: although it runs tasks, or holds the only copy of something. */
+  | { type: 'node.remove'; node: string; force: boolean }
   | {
       type: 'experiment.create'
       id: string

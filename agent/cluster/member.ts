@@ -91,6 +91,7 @@ function toStatus(status: Status, self: number): ClusterStatus {
     applied: status.applied,
     voters: status.conf.voters,
     learners: status.conf.learners,
+    leaving: status.conf.votersOutgoing,
   }
 }
 

@@ -1,7 +1,8 @@
 import type { RaftDriver } from '../../raft/index.ts'
 import type { Cluster } from './cluster.ts'
 import { nodeIdOf } from './rules/members.ts'
-import { nextChange } from './voters.ts'
+import { Silence } from './silence.ts'
+import { type Candidate, nextStep, type Step } from './voters.ts'
 
 /** How far a learner may be behind the leader's log to be promoted, entries. */
 const nearlyAll = 100
@@ -12,21 +13,30 @@ interface Log {
   warn(fields: object, message: string): void
 }
 
+export interface MembershipOptions {
+  readonly cluster: Cluster
+  readonly raft: RaftDriver
+  /** Gives a learner the cluster key; it must have it on disk before it may become a voter. */
+  readonly handOverKey: (node: string) => Promise<void>
+  readonly log: Log
+  /** Silence after which a voter is replaced, ms. */
+  readonly replaceAfterMs?: number
+  /** Milliseconds on a clock that never jumps. */
+  readonly clock?: () => number
+}
+
 /** On the leader: makes raft's membership follow the nodes of the cluster, one change at a time. */
 export class Membership {
-  readonly #cluster: Cluster
-  readonly #raft: RaftDriver
-  readonly #handOverKey: (node: string) => Promise<void>
-  readonly #log: Log
+  readonly #options: MembershipOptions
+  readonly #silence: Silence
   readonly #timer: NodeJS.Timeout
   #busy = false
+  #refusal = ''
 
-  /** `handOverKey` gives a learner the cluster key; it must have it on disk before it may become a voter. */
-  constructor(cluster: Cluster, raft: RaftDriver, handOverKey: (node: string) => Promise<void>, log: Log) {
-    this.#cluster = cluster
-    this.#raft = raft
-    this.#handOverKey = handOverKey
-    this.#log = log
+  constructor(options: MembershipOptions) {
+    this.#options = options
+    const { replaceAfterMs = 10 * 60_000, clock = () => performance.now() } = options
+    this.#silence = new Silence(clock, { lostMs: replaceAfterMs, lookEveryMs })
     this.#timer = setInterval(() => void this.#look(), lookEveryMs)
   }
 
@@ -35,30 +45,45 @@ export class Membership {
   }
 
   async #look(): Promise<void> {
-    const status = this.#raft.status()
-    if (this.#busy || status.role !== 'leader') return
+    const { raft, log } = this.#options
+    const status = raft.status()
+    if (status.role !== 'leader') return this.#silence.forget()
+    this.#silence.look(status.progress)
+    if (this.#busy) return
     this.#busy = true
     try {
-      const nodes = [...this.#cluster.state().nodes.values()].map(({ member }) => ({
-        member,
-        ready: this.#ready(member),
-      }))
-      const change = nextChange(nodes, status.conf)
-      if (!change) return
-      for (const { type, id } of change.changes) if (type === 'voter') await this.#handOverKey(nodeIdOf(id))
-      const conf = await this.#raft.changeMembers(change)
-      this.#log.info({ voters: conf.voters, learners: conf.learners }, 'membership changed')
+      const step = nextStep(this.#candidates(), status.conf, status.id)
+      if (step) await this.#take(step)
+      this.#refusal = ''
     } catch (error) {
-      // The learner is away, or leadership was lost: looked at again in a moment.
-      this.#log.warn({ err: error }, 'membership change was not made')
+      // A learner is away, or leadership was lost: looked at again in a moment, and said once.
+      const refusal = String(error)
+      if (refusal !== this.#refusal) log.warn({ err: error }, 'membership change was not made')
+      this.#refusal = refusal
     } finally {
       this.#busy = false
     }
   }
 
-  #ready(member: number): boolean {
-    const { progress, commit } = this.#raft.status()
-    const learner = progress.get(member)
-    return !!learner?.recentActive && learner.match + nearlyAll >= commit
+  #candidates(): Candidate[] {
+    const { cluster, raft } = this.#options
+    const { progress, commit } = raft.status()
+    return [...cluster.state().nodes.values()].map(({ member }) => {
+      const peer = progress.get(member)
+      const ready = !!peer?.recentActive && peer.match + nearlyAll >= commit
+      return { member, ready, lost: this.#silence.isLost(member) }
+    })
+  }
+
+  async #take(step: Step): Promise<void> {
+    const { raft, log, handOverKey } = this.#options
+    if ('handTo' in step) {
+      log.info({ to: nodeIdOf(step.handTo) }, 'this host was removed: leadership is handed over')
+      return raft.transferLeadership(step.handTo)
+    }
+    const { changes } = step.change
+    for (const { type, id } of changes) if (type === 'voter') await handOverKey(nodeIdOf(id))
+    const conf = await raft.changeMembers(step.change)
+    log.info({ changes, voters: conf.voters, learners: conf.learners }, 'membership changed')
   }
 }

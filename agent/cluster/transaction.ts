@@ -30,6 +30,13 @@ export class Transaction {
     this.actor = actor
   }
 
+  /** Who asked, in a sentence for people. */
+  get who(): string {
+    const [kind, name = ''] = this.actor.split(/:(.*)/, 2)
+    if (kind === 'node') return this.get('nodes', name)?.name ?? name
+    return kind === 'user' || kind === 'task' ? name : 'the cluster'
+  }
+
   get state(): State {
     return this.#state
   }

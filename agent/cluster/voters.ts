@@ -1,10 +1,16 @@
-import type { ConfChange, ConfState } from '../../raft/index.ts'
+import { type ConfChange, type ConfChangeItem, type ConfState, type NodeId } from '../../raft/index.ts'
 
-/** A member that may be promoted: it answers the leader and has nearly the whole log. */
+/** A host of the cluster, as the leader sees its member. */
 export interface Candidate {
-  readonly member: number
+  readonly member: NodeId
+  /** It answers the leader and has nearly the whole log: fit to vote. */
   readonly ready: boolean
+  /** Silent for so long that a live learner takes its vote. */
+  readonly lost: boolean
 }
+
+/** What the leader does next about the members. */
+export type Step = { readonly change: ConfChange } | { readonly handTo: NodeId }
 
 /** 1 voter for one or two nodes, 3 from three, 5 from five (docs/architecture.md, decision 14). */
 export function wantedVoters(nodes: number): number {
@@ -12,17 +18,55 @@ export function wantedVoters(nodes: number): number {
 }
 
 /**
- * The next membership change, or undefined when all is as it should be: first every node of the cluster becomes a
- * learner, then enough ready learners become voters together, so that the set goes from 1 to 3 without standing at 2.
- * The set never shrinks here: only an admin's remove does that.
+ * The next step, or undefined when all is as it should be. Every node becomes a learner first; then enough ready
+ * learners become voters together, so that the set goes from 1 to 3 without standing at 2. A voter that is lost is
+ * replaced, never dropped: the set shrinks only with the number of nodes, which only an admin's remove lowers.
  */
-export function nextChange(nodes: readonly Candidate[], conf: ConfState): ConfChange | undefined {
-  if (conf.votersOutgoing.length) return undefined
-  const known = new Set([...conf.voters, ...conf.learners])
-  const stranger = nodes.find(({ member }) => !known.has(member))
-  if (stranger) return { changes: [{ type: 'learner', id: stranger.member }] }
-  const missing = wantedVoters(nodes.length) - conf.voters.length
-  const ready = nodes.filter(({ member, ready }) => ready && conf.learners.includes(member))
-  if (missing <= 0 || ready.length < missing) return undefined
-  return { changes: ready.slice(0, missing).map(({ member }) => ({ type: 'voter', id: member })) }
+export function nextStep(nodes: readonly Candidate[], conf: ConfState, self: NodeId): Step | undefined {
+  if (conf.votersOutgoing.length || !nodes.length) return undefined
+  const known = [...conf.voters, ...conf.learners]
+  const stranger = nodes.find(({ member }) => !known.includes(member))
+  if (stranger) return { change: { changes: [{ type: 'learner', id: stranger.member }] } }
+  const voters = nodes.filter(({ member }) => conf.voters.includes(member))
+  const spare = nodes.filter(({ member, ready }) => ready && conf.learners.includes(member))
+  if (!nodes.some(({ member }) => member === self)) return succession(voters, spare)
+  const removed = known.filter((id) => nodes.every(({ member }) => member !== id))
+  const changes = changesOf(nodes.length, voters, spare, removed, self)
+  return changes.length ? { change: { changes } } : undefined
+}
+
+/** The leader's own host was removed: another voter takes over, and there is one, before it goes. */
+function succession(voters: readonly Candidate[], spare: readonly Candidate[]): Step | undefined {
+  const heir = voters.find(({ ready }) => ready)
+  if (heir) return { handTo: heir.member }
+  return voters.length || !spare[0]
+    ? undefined
+    : { change: { changes: [{ type: 'voter', id: spare[0].member }] } }
+}
+
+function changesOf(
+  nodes: number,
+  voters: readonly Candidate[],
+  spare: readonly Candidate[],
+  removed: readonly NodeId[],
+  self: NodeId,
+): ConfChangeItem[] {
+  const wanted = wantedVoters(nodes)
+  const fit = (each: Candidate) => (each.member === self ? 3 : each.ready ? 2 : each.lost ? 0 : 1)
+  const ranked = voters.toSorted((a, b) => fit(b) - fit(a) || a.member - b.member)
+  const kept = ranked.slice(0, wanted)
+  const missing = wanted - kept.length
+  const seats = missing <= spare.length ? missing : 0
+  const replaced = kept.filter(({ lost, member }) => lost && member !== self).slice(0, spare.length - seats)
+  const promoted = spare.slice(0, seats + replaced.length)
+  const demoted = [...ranked.slice(wanted), ...replaced]
+  const after = [...kept.filter((each) => !replaced.includes(each)), ...promoted]
+  const answering = after.filter(({ ready, member }) => ready || member === self)
+  // A set that could decide nothing must not be entered: it could not be left either.
+  if (answering.length <= after.length / 2) return []
+  return [
+    ...promoted.map(({ member }) => ({ type: 'voter' as const, id: member })),
+    ...demoted.map(({ member }) => ({ type: 'learner' as const, id: member })),
+    ...removed.map((id) => ({ type: 'remove' as const, id })),
+  ]
 }

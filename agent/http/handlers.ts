@@ -79,6 +79,7 @@ export function createHandlers(services: Services): Handlers {
 
     'nodes.list': ({ actor, query }) => nodes.list(actor, query),
     'nodes.get': ({ actor, params, query }) => nodes.get(actor, params.node, query),
+    'nodes.remove': ({ actor, params, query }) => nodes.remove(actor, params.node, query),
 
     'experiments.create': async ({ actor, body, query, idempotencyKey, reply }) => {
       if (query.dry_run) reply.status(200)

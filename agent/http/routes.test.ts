@@ -81,6 +81,14 @@ describe('every route of the table', () => {
       expect(await codeOf(response)).toBe('bad_credentials')
       return
     }
+    if (id === 'nodes.remove') {
+      // Nobody reports here that the others live, and it runs what the other requests are about.
+      expect(await problemOf(response)).toMatchObject({
+        code: 'conflict',
+        message: expect.stringMatching(/^without host-1, 0 of 3/) as string,
+      })
+      return
+    }
     expect(response.status).toBe(id === 'experiments.create' ? 200 : route.status)
     if (route.stream || !route.reply) return
     // What is answered is what the document promises.
@@ -179,6 +187,22 @@ describe('every route of the table', () => {
     expect(pointers).toMatchObject([{ pointer: '/tags/a=b' }])
     const many = Object.fromEntries(Array.from({ length: 65 }, (_, at) => [`k${at}`, 'v']))
     expect([(await edit({ tags: many })).status, (await edit({ tags: null })).status]).toEqual([400, 200])
+  })
+
+  it('removes a node, by force if it must', async () => {
+    const headers = { authorization: `Bearer ${userToken}` }
+    const remove = (query: string) =>
+      served.fetch(`/api/v2/nodes/host-3${query}`, { method: 'DELETE', headers })
+    expect((await remove('?force=perhaps')).status).toBe(400)
+    served.world.log.liveness.set('node-2', { liveness: 'ready', silent_ms: 0, usage: null })
+    const refused = await remove('?force=1')
+    expect(await problemOf(refused)).toMatchObject({
+      code: 'conflict',
+      message: expect.stringContaining('1 of 3 voters would answer') as string,
+    })
+    served.world.log.liveness.set('node-1', { liveness: 'ready', silent_ms: 0, usage: null })
+    expect((await remove('')).status).toBe(204)
+    expect((await remove('')).status).toBe(404)
   })
 
   it('deletes what has ended, when it is still as the caller saw it', async () => {

@@ -157,6 +157,7 @@ export class DoubleCluster implements Pick<
       applied: 1,
       voters: [1],
       learners: [],
+      leaving: [],
     }
   }
 

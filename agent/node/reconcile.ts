@@ -104,6 +104,18 @@ export class NodeReconciler {
     await this.#sweeper.settled()
   }
 
+  /** This node left the cluster: nobody will ask for its tasks again, so they end. What they wrote stays. */
+  async endAll(): Promise<void> {
+    await this.stop()
+    const observed = await this.#observe()
+    for (const runtime of this.#options.runtimes)
+      for (const found of observed.get(runtime.name) ?? [])
+        if (!found.exit && found.startedAt !== null)
+          await runtime.stop(found, 10).catch((error: unknown) => {
+            this.#options.log.warn({ err: error, task: found.task }, 'a task could not be stopped')
+          })
+  }
+
   get #scratch(): string {
     return path.join(this.#options.dataDir, 'node', 'scratch')
   }

@@ -3,11 +3,14 @@ import type { NodeRow, State } from '../cluster/state.ts'
 import { demand } from './access.ts'
 import { type Consistency, type ServiceDeps, settled } from './context.ts'
 import { type Page, pageOf, type PageQuery } from './paging.ts'
+import { checkQuorumWithout } from './quorum.ts'
 import { nodeView } from './views.ts'
 
 export interface NodeService {
   list(actor: Actor, query: PageQuery & { consistency: Consistency }): Promise<Page<Node>>
   get(actor: Actor, ref: string, query: { consistency: Consistency }): Promise<Node>
+  /** For good: its agent stops when it hears of it. */
+  remove(actor: Actor, ref: string, options: { force: boolean }): Promise<void>
 }
 
 export function createNodes({ cluster }: ServiceDeps): NodeService {
@@ -25,6 +28,13 @@ export function createNodes({ cluster }: ServiceDeps): NodeService {
       await settled(cluster, consistency)
       const state = cluster.state()
       return nodeView(cluster, state, nodeFor(state, ref))
+    },
+    async remove(actor, ref, { force }) {
+      demand(actor, 'node:admin')
+      await cluster.barrier()
+      const { id } = nodeFor(cluster.state(), ref)
+      checkQuorumWithout(cluster, id)
+      await cluster.propose({ type: 'node.remove', node: id, force }, actor)
     },
   }
 }

@@ -3,7 +3,7 @@ import { loadConfig, saveConfig } from '../connection/config.ts'
 import { type Connection, memberOrigins } from '../connection/open.ts'
 import { clusterDetails, eventLine, nodeDetails, nodeTable } from '../output/describe.ts'
 import { print, printItem } from '../output/print.ts'
-import { properties } from '../output/table.ts'
+import { plain, properties } from '../output/table.ts'
 import { type CommonOptions, connected, type Tool, verb } from '../tool.ts'
 import { watchEvents } from '../connection/watch.ts'
 import { learnMembers } from '../connection/open.ts'
@@ -51,6 +51,18 @@ export function nodeVerbs(program: Command, tool: Tool): void {
       print(tool.terminal, options.output, found, () => nodeDetails(found))
     }),
   )
+  verb(node, 'remove <name>', 'remove a node for good, by name or id; its agent stops and cannot come back')
+    .option('--force', 'although it runs tasks (they count as failed) or holds the only copy of something')
+    .action((name: string, options: CommonOptions & { force?: boolean }) =>
+      connected(tool, options, async ({ client }) => {
+        // Looked up first: a repeat after an answer that was lost would find nothing.
+        const found = await client.call('nodes.get', { params: { node: name } })
+        const query = { force: options.force ? ('1' as const) : ('0' as const) }
+        await client.call('nodes.remove', { params: { node: found.id }, query })
+        const removed = { id: found.id, name: found.name, removed: true }
+        print(tool.terminal, options.output, removed, () => `${plain(found.name)} (${found.id}) removed\n`)
+      }),
+    )
 }
 
 export function eventVerbs(program: Command, tool: Tool): void {

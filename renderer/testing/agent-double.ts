@@ -141,6 +141,12 @@ const handlers: Record<string, Handler> = {
     experiments.delete(object.id)
     tell({ kind: 'experiment', type: 'DELETED', object: { ...object, resource_version: ++world.version } })
   },
+  'DELETE nodes': ({ parts }) => {
+    const node = nodes.get(parts[1] ?? '') ?? fail('not_found')
+    if (node.tasks) fail('conflict', `${node.name} runs ${node.tasks} tasks`)
+    nodes.delete(node.id)
+    tell({ kind: 'node', type: 'DELETED', object: { ...node, resource_version: ++world.version } })
+  },
   'GET experiments events': ({ parts }) => page(events.filter(({ subject }) => subject.id === parts[1])),
   'GET experiments metrics': ({ parts }) => metrics(get(parts[1])),
   'GET experiments artifacts': ({ parts, response }) => {

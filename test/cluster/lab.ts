@@ -32,6 +32,8 @@ export interface LabOptions {
   /** Where the data folders go; default: a new folder below the system's temporary one. */
   readonly folder?: string
   readonly demoFile?: string
+  /** More options of `agent start`. */
+  readonly args?: readonly string[]
 }
 
 /** One agent of the lab and how to reach it. */
@@ -42,6 +44,8 @@ export class Agent {
   tls = 0
   http = 0
   process: ChildProcess | undefined
+  /** Its node id, from its first start on. */
+  node = ''
   readonly #args: readonly string[]
 
   constructor(name: string, folder: string, args: readonly string[]) {
@@ -92,13 +96,20 @@ export class Agent {
 
   /** What it ran as plain processes outlives it, which is right for an agent and wrong for a test. */
   async endTasks(): Promise<void> {
+    for (const leader of await this.processes()) if (isAlive(leader)) signalGroup(leader.pid, 'SIGKILL')
+  }
+
+  /** What it has started as plain processes and not cleared away yet. */
+  async processes(): Promise<NonNullable<Running['leader']>[]> {
     const folder = join(this.data, 'processes')
+    const found: NonNullable<Running['leader']>[] = []
     for (const attempt of await readdir(folder).catch(() => [])) {
       const files = filesIn(join(folder, attempt))
       const running = await readFile(files.running, 'utf8').catch(() => '{}')
       const { leader } = JSON.parse(running) as Partial<Running>
-      if (leader && isAlive(leader)) signalGroup(leader.pid, 'SIGKILL')
+      if (leader) found.push(leader)
     }
+    return found
   }
 
   get running(): boolean {
@@ -128,6 +139,7 @@ export class Lab {
     const args = [
       '--share-cpu', String(cpu), '--share-memory', String(memory),
       ...(docker ? ['--docker-socket', docker.socket, '--default-image', docker.image] : ['--no-docker', '--process-runtime']),
+      ...(options.args ?? []),
     ] // prettier-ignore
     const agents = Array.from(
       { length: options.agents ?? 3 },
@@ -147,17 +159,21 @@ export class Lab {
   async #grow(env: NodeJS.ProcessEnv): Promise<void> {
     const [first, ...others] = this.agents
     await first?.start(['--create', '--cluster-name', 'lab'], env)
+    if (first) first.node = 'node-1'
     await this.signIn()
-    for (const agent of others) {
-      const { token } = await this.client().call('joinTokens.create', {})
-      await agent.start(['--join', token], env)
-    }
+    for (const agent of others) await this.join(agent, env)
     await this.ready()
   }
 
+  /** Let an agent with an empty data folder in; it may have been another node before. */
+  async join(agent: Agent, env: NodeJS.ProcessEnv = {}): Promise<void> {
+    const { token } = await this.client().call('joinTokens.create', {})
+    await agent.start(['--join', token], env)
+    agent.node = (await this.client().call('nodes.get', { params: { node: agent.name } })).id
+  }
+
   /** Every node is ready, and as many vote as should. */
-  async ready(): Promise<Node[]> {
-    const count = this.agents.length
+  async ready(count = this.agents.length): Promise<Node[]> {
     const voters = count >= 5 ? 5 : count >= 3 ? 3 : 1
     let items: Node[] = []
     await eventually('every node is ready', async () => {
@@ -207,7 +223,7 @@ export class Lab {
   }
 
   agentOf(node: string | null): Agent {
-    const agent = this.agents[Number(node?.replace('node-', '')) - 1]
+    const agent = this.agents.find((each) => each.node === node)
     if (!agent) throw new Error(`no agent runs ${String(node)}`)
     return agent
   }

@@ -47,10 +47,13 @@ export interface NewFolder {
 const identityFile = 'identity.json'
 const clusterKeyFile = 'cluster.key'
 const lockFile = 'agent.lock'
+/** Left by an agent that heard that its node was removed: nothing in the folder may take part again. */
+const removedFile = 'removed.json'
 const ours = new Set<string>([
   identityFile,
   clusterKeyFile,
   lockFile,
+  removedFile,
   'tls',
   'peers.json',
   'peers-learned.json',
@@ -62,6 +65,7 @@ const pathsOf = (data: string) =>
 /** May a new identity be put here? Throws ProblemError `conflict` when anything stands in the folder. */
 export async function checkUnused(data: string): Promise<void> {
   const names = (await readdir(data).catch(noneIfMissing)).filter((name) => !name.startsWith(lockFile))
+  if (names.includes(removedFile)) throw removedFrom(data, await readIdentity(join(data, identityFile)))
   if (names.includes(identityFile))
     throw new ProblemError('conflict', `the data folder already belongs to a cluster: ${data}`, {
       hint: 'Start the agent without --create and --join, or give a new folder with --data.',
@@ -107,6 +111,7 @@ export async function openFolder(data: string): Promise<DataFolder> {
   const unlock = await lockFolder(join(data, lockFile))
   try {
     const identity = await readIdentity(join(data, identityFile))
+    if (names.includes(removedFile)) throw removedFrom(data, identity)
     const credentials = await readCredentials(data)
     checkBelongs(data, identity, credentials)
     const folders = pathsOf(data)
@@ -129,6 +134,30 @@ export async function writeCredentials(data: string, { ca, cert, key }: Credenti
 /** Handed over when a member is promoted to voter. */
 export async function writeClusterKey(data: string, key: Uint8Array): Promise<void> {
   await writeFileDurably(join(data, clusterKeyFile), Buffer.from(key).toString('base64') + '\n', 0o600)
+}
+
+/** This node was removed from its cluster; the folder is kept, but never opened again. */
+export async function markRemoved({ path, identity }: Pick<DataFolder, 'path' | 'identity'>): Promise<void> {
+  const mark = { member: identity.member, heard_at: new Date().toISOString() }
+  await writeFileDurably(join(path, removedFile), JSON.stringify(mark, null, 2) + '\n')
+}
+
+/** Why a removed node does not run, with the way back. */
+export const removedFrom = (data: string, { name, node, cluster_name }: Identity) =>
+  new ProblemError('removed', `node ${name} (${node}) was removed from cluster ${cluster_name}`, {
+    hint: wayBack(data, name, 'Move its data folder away and join again as a new node:', false),
+  })
+
+/** The commands by which a host comes back under a new member id, its old data set aside. */
+export function wayBack(data: string, name: string, first: string, known: boolean): string {
+  const quoted = /^[\w./+-]+$/.test(data) ? data : `'${data.replaceAll("'", "'\\''")}'`
+  return [
+    first,
+    ...(known ? [`  submarine node remove ${name}    (where you are signed in, on another host)`] : []),
+    '  submarine cluster token    (where you are signed in; prints TOKEN)',
+    `  mv ${quoted} ${quoted}.old`,
+    `  submarine agent start --data ${quoted} --name ${name} --join TOKEN    (and the options it had before)`,
+  ].join('\n')
 }
 
 async function readIdentity(path: string): Promise<Identity> {

@@ -119,9 +119,9 @@ export function stop(tx: Transaction, { id }: Of<'experiment.stop'>): void {
   tx.event(
     'experiment.stop_requested',
     { kind: 'experiment', id },
-    `${tx.actor} asked to stop ${experiment.name}`,
+    `${tx.who} asked to stop ${experiment.name}`,
   )
-  requestStop(tx, experiment, { code: 'stopped', message: `stopped by ${tx.actor}` })
+  requestStop(tx, experiment, { code: 'stopped', message: `stopped by ${tx.who}` })
 }
 
 export function remove(tx: Transaction, { id, if_version }: Of<'experiment.delete'>): void {
@@ -134,7 +134,7 @@ export function remove(tx: Transaction, { id, if_version }: Of<'experiment.delet
     })
   for (const task of experiment.tasks) tx.delete('tasks', task)
   tx.delete('experiments', id)
-  tx.event('experiment.deleted', { kind: 'experiment', id }, `${tx.actor} deleted ${experiment.name}`)
+  tx.event('experiment.deleted', { kind: 'experiment', id }, `${tx.who} deleted ${experiment.name}`)
 }
 
 export function queue(tx: Transaction, { id, reason }: Of<'experiment.queue'>): void {

@@ -42,7 +42,9 @@ export function joinNode(
     )
   if (tx.state.nodes.some((node) => node.name === name))
     throw new ProblemError('already_exists', `a node named ${name} is in the cluster already`, {
-      hint: 'Start the agent with another --name.',
+      hint:
+        `If this is that host without its old data, remove the old node first: \`submarine node remove ${name}\`. ` +
+        'If it is another host, start its agent with another --name.',
     })
   tx.delete('joinTokens', token_sha256)
   return addNode(tx, name, address)

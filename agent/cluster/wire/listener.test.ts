@@ -91,11 +91,14 @@ test.each([
   expect([arrivals.all, bytes.all]).toEqual([[], []])
 })
 
-test('a removed member is dropped, however good its certificate', async () => {
+test('a removed member is dropped, however good its certificate; the peer wire tells it why', async () => {
   const { port, arrivals, lines } = await openPort({ admits: (member) => member !== 3 })
   await closed(await knock(port, { ...(await credentialsOf(3)), ALPNProtocols: [alpn.raft] }))
   await lines.with('member 3 is not in the cluster')
+  await closed(await knock(port, { ...(await credentialsOf(3)), ALPNProtocols: [alpn.snapshot] }))
   expect(arrivals.all).toEqual([])
+  await knock(port, { ...(await credentialsOf(3)), ALPNProtocols: [alpn.peer] })
+  await arrivals.count(1)
 })
 
 test('a member may not open connections without end, and gets the place of a closed one', async () => {

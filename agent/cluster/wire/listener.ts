@@ -16,7 +16,7 @@ export interface ListenerOptions {
   readonly http1: Server
   readonly http2: Http2Server
   readonly wire: Readonly<Record<WireProtocol, Accept>>
-  /** Is it (still) a member? A certificate outlives its owner's removal. */
+  /** Is it (still) a member? A certificate outlives its owner's removal. The peer wire tells it so, the others drop it. */
   readonly admits?: (member: number) => boolean
   readonly log: Log
   readonly handshakeTimeoutMs?: number
@@ -98,7 +98,7 @@ export class Listener {
     const proof = proofOf(socket, cluster)
     if ('refused' in proof) return this.#refuse(socket, protocol, proof.refused)
     const { member } = proof
-    if (admits && !admits(member))
+    if (protocol !== alpn.peer && admits && !admits(member))
       return this.#refuse(socket, protocol, `member ${member} is not in the cluster`)
     const open = this.#members.get(member) ?? 0
     if (open >= (this.#options.maxSocketsPerMember ?? 512))

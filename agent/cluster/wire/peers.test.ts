@@ -36,6 +36,28 @@ test('a request is answered, and the caller is who its certificate says', async 
   }
 })
 
+test('a removed member is told so on every request, and what is open to it ends', async () => {
+  const members = new Set([1, 2])
+  const two = await startAgent(2, { admits: (member) => members.has(member) })
+  const one = await startAgent(1, { state: new Map([[2, `127.0.0.1:${two.port}`]]) })
+  two.peers.serve('/echo', echo)
+  two.peers.serve('/endless', async (_, _request, response) => void response.write('begun'))
+  let told = 0
+  one.peers.onRemoved(() => told++)
+  const ask = () => one.peers.request('node-2', { method: 'GET', path: '/echo' })
+  await text((await ask()).body)
+  const { body } = await one.peers.request('node-2', { method: 'GET', path: '/endless' })
+  const end = once(body, 'error')
+  body.resume()
+
+  members.delete(1)
+  await expect(ask()).rejects.toMatchObject({ code: 'removed' })
+  expect(told).toBe(1)
+  two.peers.forget(1)
+  await end
+  await expect(ask()).rejects.toMatchObject({ code: 'removed' })
+})
+
 test('connections are kept: requests one after the other use the same', async () => {
   const { one, two } = await pair()
   const ports = new Set<number | undefined>()

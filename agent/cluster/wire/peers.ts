@@ -11,6 +11,8 @@ export interface PeerWireOptions {
   readonly addresses: AddressBook
   readonly nodeOf: (member: number) => string
   readonly memberOf: (node: string) => number | undefined
+  /** Is it (still) a member? One that was removed hears so, and nothing else. */
+  readonly admits?: (member: number) => boolean
   readonly log: Log
   /** Time to a standing connection, for each address tried. */
   readonly connectMs?: number
@@ -27,8 +29,10 @@ export class PeerWire implements Peers {
   readonly #server: Server
   readonly #agents = new Map<number, Agent>()
   readonly #members = new WeakMap<object, number>()
+  readonly #inbound = new Map<number, Set<TLSSocket>>()
   readonly #handlers = new Map<string, PeerHandler>()
   readonly #listeners = new Set<() => void>()
+  #onRemoved = () => {}
   readonly #closing = new AbortController()
   #liveness: ReadonlyMap<string, NodeLiveness> = new Map()
 
@@ -45,6 +49,9 @@ export class PeerWire implements Peers {
   /** A connection of `alpn.peer`, its member proven. */
   accept(socket: TLSSocket, member: number): void {
     this.#members.set(socket, member)
+    const sockets = this.#inbound.get(member) ?? new Set()
+    this.#inbound.set(member, sockets.add(socket))
+    socket.once('close', () => sockets.delete(socket))
     this.#server.emit('connection', socket)
   }
 
@@ -54,7 +61,22 @@ export class PeerWire implements Peers {
     const headers = { ...request.headers, [addressHeader]: this.#options.self.advertised() }
     const response = await exchange(this.#agentOf(member), `member-${member}`, node, { ...request, headers })
     if (response.status < 400) return response
-    throw await problemIn(response)
+    const problem = await problemIn(response)
+    if (problem.code === 'removed') this.#onRemoved()
+    throw problem
+  }
+
+  /** Called when another agent says that this one was removed. */
+  onRemoved(listener: () => void): void {
+    this.#onRemoved = listener
+  }
+
+  /** The member was removed: what is open to and from it ends. */
+  forget(member: number): void {
+    this.#agents.get(member)?.destroy()
+    this.#agents.delete(member)
+    for (const socket of this.#inbound.get(member) ?? []) socket.destroy()
+    this.#inbound.delete(member)
   }
 
   serve(prefix: string, handler: PeerHandler): void {
@@ -104,9 +126,13 @@ export class PeerWire implements Peers {
     const member = this.#members.get(request.socket)
     if (member === undefined) return void request.destroy()
     const announced = request.headers[addressHeader]
-    if (typeof announced === 'string')
-      this.#options.addresses.learn(member, announced, request.socket.remoteAddress)
     try {
+      if (this.#options.admits && !this.#options.admits(member)) {
+        response.setHeader('connection', 'close')
+        throw new ProblemError('removed')
+      }
+      if (typeof announced === 'string')
+        this.#options.addresses.learn(member, announced, request.socket.remoteAddress)
       const handler = this.#handlerOf(request.url ?? '/')
       if (!handler) throw new ProblemError('not_found', `no agent serves ${request.url}`)
       await handler(this.#options.nodeOf(member), request, response)

@@ -42,7 +42,7 @@ export class RaftTransport implements Transport {
   readonly #timeouts: typeof defaultTimeouts
   readonly #links = new Map<number, Link>()
   readonly #inbound = new Map<number, TLSSocket>()
-  readonly #snapshots = new Set<TLSSocket>()
+  readonly #snapshots = new Map<TLSSocket, number>()
   readonly #reasons = new Map<number, string>()
   readonly #stopListening: () => void
   #onMessage: (m: Message) => void = () => undefined
@@ -66,7 +66,7 @@ export class RaftTransport implements Transport {
 
   async sendSnapshot(m: SnapshotMessage, data: SnapshotBytes): Promise<void> {
     const socket = await this.#connect(m.to, alpn.snapshot)
-    this.#track(socket)
+    this.#track(socket, m.to)
     await writeSnapshot(socket, m, data)
   }
 
@@ -91,11 +91,21 @@ export class RaftTransport implements Transport {
     )
   }
 
+  /** The member was removed: nothing is sent to it any more, and what it sends is not read. */
+  forget(member: number): void {
+    this.#links.get(member)?.close()
+    this.#links.delete(member)
+    this.#reasons.delete(member)
+    this.#inbound.get(member)?.destroy()
+    this.#inbound.delete(member)
+    for (const [socket, other] of this.#snapshots) if (other === member) socket.destroy()
+  }
+
   async close(): Promise<void> {
     this.#closed = true
     this.#stopListening()
     for (const link of this.#links.values()) link.close()
-    for (const socket of [...this.#inbound.values(), ...this.#snapshots]) socket.destroy()
+    for (const socket of [...this.#inbound.values(), ...this.#snapshots.keys()]) socket.destroy()
     this.#links.clear()
   }
 
@@ -162,7 +172,7 @@ export class RaftTransport implements Transport {
   async #receive(socket: TLSSocket, member: number): Promise<void> {
     const hello = await answerHello(socket, this.#hello(), member, this.#timeouts.helloMs)
     this.#learn(member, hello, socket)
-    this.#track(socket)
+    this.#track(socket, member)
     await receiveSnapshot(socket, async (m, data) => {
       if (m.from !== member || m.to !== this.#options.self.member)
         throw new Error(`it sent a snapshot of member ${m.from} to ${m.to}`)
@@ -171,8 +181,8 @@ export class RaftTransport implements Transport {
     })
   }
 
-  #track(socket: TLSSocket): void {
-    this.#snapshots.add(socket)
+  #track(socket: TLSSocket, member: number): void {
+    this.#snapshots.set(socket, member)
     socket.once('close', () => this.#snapshots.delete(socket))
     socket.setTimeout(this.#timeouts.snapshotIdleMs, () => socket.destroy(new Error('the snapshot stalled')))
   }

@@ -108,7 +108,7 @@ export class ClusterDouble implements Cluster {
     const voters = members.slice(0, members.length < 3 ? 1 : 3)
     const learners = members.filter((member) => !voters.includes(member))
     const isLeader = leader === this.self.node
-    return { leader, isLeader, term: 1, commit: index, applied: index, voters, learners }
+    return { leader, isLeader, term: 1, commit: index, applied: index, voters, learners, leaving: [] }
   }
 
   async events({

@@ -132,6 +132,7 @@ export interface TestAgentOptions {
   readonly handler?: RequestListener
   readonly transport?: Partial<RaftTransportOptions>
   readonly listener?: Partial<ListenerOptions>
+  readonly admits?: (member: number) => boolean
 }
 
 /** An agent's wire as it is put together in earnest, on a free port of the loopback. */
@@ -150,9 +151,10 @@ export async function startAgent(member: number, options: TestAgentOptions = {})
   const book = await AddressBook.open({ data, state: () => state, log: lines.log })
   const shared = { self, addresses: book, log: lines.log }
   const transport = new RaftTransport({ ...shared, random: () => 0.5, ...options.transport })
+  const admits = options.admits ? { admits: options.admits } : {}
   const nodeOf = (one: number) => `node-${one}`
   const memberOf = (node: string) => Number(node.slice('node-'.length))
-  const peers = new PeerWire({ ...shared, nodeOf, memberOf })
+  const peers = new PeerWire({ ...shared, nodeOf, memberOf, ...admits })
   const handler = options.handler ?? ((_, response) => void response.end('people'))
   const listener = new Listener({
     credentials,
@@ -165,6 +167,7 @@ export async function startAgent(member: number, options: TestAgentOptions = {})
       [alpn.peer]: (socket, from) => peers.accept(socket, from),
     },
     log: lines.log,
+    ...admits,
     ...options.listener,
   })
   address.port = await listener.listen('127.0.0.1', options.port ?? 0)

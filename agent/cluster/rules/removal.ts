@@ -1,0 +1,60 @@
+import { holdsResources, ProblemError, type Reason } from '../../../contract/index.ts'
+import type { Command } from '../commands.ts'
+import type { NodeRow, TaskRow } from '../state.ts'
+import type { Transaction } from '../transaction.ts'
+import { settle, taskEvent } from './settle.ts'
+
+/** An admin takes a node out for good. Its member follows: the leader makes raft's membership as the nodes are. */
+export function removeNode(
+  tx: Transaction,
+  { node: id, force }: Extract<Command, { type: 'node.remove' }>,
+): void {
+  const node = tx.need('nodes', id, 'node')
+  if (tx.state.nodes.size === 1)
+    throw new ProblemError('conflict', `${node.name} is the only node of the cluster`, {
+      hint: 'Let another host join first. To end the cluster, stop the agent and delete its data folder.',
+    })
+  const running = [...tx.state.tasks.values()].filter(
+    (task) => task.node === id && holdsResources(task.state),
+  )
+  if (!force) checkDispensable(tx, node, running)
+  tx.delete('nodes', id)
+  tx.event('node.removed', { kind: 'node', id }, `${tx.who} removed node ${node.name}`)
+  const reason: Reason = {
+    code: 'node_removed',
+    message: `${tx.who} removed node ${node.name} while it ran there`,
+  }
+  for (const task of running) fail(tx, task.id, reason)
+}
+
+/** Nothing runs there, and nothing is kept there alone. */
+function checkDispensable(tx: Transaction, { id, name }: NodeRow, running: readonly TaskRow[]): void {
+  if (running.length)
+    throw new ProblemError('conflict', `${name} runs ${tasks(running)}`, {
+      hint: 'Stop them first. If the host is gone for good, --force counts them as failed.',
+    })
+  const isAlone = (kept: { readonly holders: readonly string[] } | null) =>
+    !!kept?.holders.includes(id) && kept.holders.every((holder) => holder === id || !tx.get('nodes', holder))
+  const kept = [...tx.state.tasks.values()].filter((task) =>
+    [task.log, task.metrics, task.artifacts].some(isAlone),
+  )
+  if (!kept.length && !tx.state.blobs.some(isAlone)) return
+  const what = kept.length ? `what was kept of ${tasks(kept)}` : 'an uploaded file'
+  throw new ProblemError('conflict', `${name} holds the only copy of ${what}`, {
+    hint: 'While its agent runs, a second copy is made within a minute. --force gives the only copy up.',
+  })
+}
+
+/** Failing one may end others of its gang, so each is looked at anew. */
+function fail(tx: Transaction, id: string, reason: Reason): void {
+  const task = tx.need('tasks', id, 'task')
+  if (!holdsResources(task.state)) return
+  tx.put('tasks', id, { ...task, state: 'Failed', reason, token_sha256: null, finished_at: tx.at })
+  taskEvent(tx, task, 'Failed', reason)
+  settle(tx, task.workload)
+}
+
+function tasks(rows: readonly TaskRow[]): string {
+  const names = rows.slice(0, 3).map((task) => task.id)
+  return names.join(', ') + (rows.length > 3 ? ` and ${rows.length - 3} more` : '')
+}

@@ -1,0 +1,156 @@
+import { once } from 'node:events'
+import { readdir, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, describe, expect, it } from 'vitest'
+import { isAlive } from '../../agent/node/process/proc.ts'
+import { type Agent, eventually, Lab } from './lab.ts'
+
+let lab: Lab | undefined
+afterEach(async () => {
+  await lab?.stop()
+  lab = undefined
+})
+
+const endless = (name: string) => ({ name, command: 'sleep 600', resources: 'cpu=0.5, memory=64Mi' })
+
+const remove = (of: Lab, agent: Agent, force: '0' | '1' = '0') =>
+  of.client().call('nodes.remove', { params: { node: agent.name }, query: { force } })
+
+/** Voters and learners as the cluster shows them, by name. */
+async function roles(of: Lab): Promise<Record<string, string>> {
+  const { members } = await of.client().call('cluster.get', {})
+  return Object.fromEntries(members.map(({ name, role }) => [name, role]))
+}
+
+/** Start an agent that must refuse: its exit code and what it said. */
+async function refusal(agent: Agent, how: string[] = []): Promise<{ code: number; said: string }> {
+  const child = agent.spawn(how)
+  let said = ''
+  child.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  const [code] = (await once(child, 'close')) as [number]
+  return { code, said }
+}
+
+const ended = (agent: Agent) => eventually(`${agent.name} ends`, () => !agent.running)
+
+describe('removing a node', () => {
+  it('is refused while it runs tasks and where no quorum would be left', async () => {
+    const here = (lab = await Lab.start())
+    const { id } = await here.submit(endless('held'))
+    const running = await here.until(id, ({ state }) => state === 'Running')
+    const holder = here.agentOf(running.tasks[0]?.node ?? null)
+    await expect(remove(here, holder)).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringContaining(`${holder.name} runs ${id}-worker-0`) as string,
+      hint: expect.stringContaining('--force') as string,
+    })
+    const [silent, other] = here.agents.filter((agent) => agent !== holder) as [Agent, Agent]
+    await silent.kill()
+    await eventually('its silence is seen', async () => {
+      const node = await here.client().call('nodes.get', { params: { node: silent.name } })
+      return node.liveness === 'unreachable'
+    })
+    await expect(remove(here, other)).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringMatching(
+        new RegExp(`1 of 3 voters would answer and 2 are needed; silent: ${silent.name} for \\d+s`),
+      ) as string,
+    })
+    await remove(here, silent)
+    expect(Object.keys(await roles(here))).toHaveLength(2)
+  })
+
+  it('by force counts its tasks as failed; its agent hears it, ends them, stops, and refuses to start again', async () => {
+    const here = (lab = await Lab.start({ agents: 4 }))
+    const { id } = await here.submit(endless('lost'))
+    const running = await here.until(id, ({ state }) => state === 'Running')
+    const agent = here.agentOf(running.tasks[0]?.node ?? null)
+    const processes = await agent.processes()
+    expect(processes.map(isAlive)).toEqual([true])
+    await remove(here, agent, '1')
+    expect(await here.get(id)).toMatchObject({ state: 'Failed', reason: { code: 'node_removed' } })
+    await ended(agent)
+    expect(await agent.log()).toContain(`node ${agent.name} (${agent.node}) was removed from cluster lab`)
+    expect(processes.map(isAlive)).toEqual([false])
+    const again = await refusal(agent)
+    expect(again.code).toBe(5)
+    expect(again.said).toContain('was removed from cluster lab')
+    expect(again.said).toContain(`mv ${agent.data} ${agent.data}.old`)
+    await eventually('three others vote', async () => {
+      const now = await roles(here)
+      return Object.keys(now).length === 3 && Object.values(now).every((role) => role === 'voter')
+    })
+    const { items } = await here.client().call('events.list', {})
+    expect(items.filter(({ code }) => code === 'node.removed').map(({ message }) => message)).toEqual([
+      `admin removed node ${agent.name}`,
+    ])
+  })
+
+  it('that leads hands over first; one that was away hears it when it is back', async () => {
+    const here = (lab = await Lab.start())
+    const leader = await here.leader()
+    await remove(here, leader)
+    await ended(leader)
+    // Of two hosts one votes.
+    await eventually('one votes', async () => {
+      const now = Object.values(await roles(here)).toSorted()
+      return now.join() === 'learner,voter'
+    })
+    const [first, second] = here.agents.filter((agent) => agent !== leader) as [Agent, Agent]
+    const away = (await here.leader()) === first ? second : first
+    await away.kill()
+    await remove(here, away)
+    const { code, said } = await refusal(away)
+    expect(code).toBe(5)
+    expect(said).toContain(`${away.name} (${away.node}) was removed from cluster lab`)
+    // The last one goes on alone.
+    await here.submit(endless('alone'))
+    await expect(remove(here, await here.leader(), '1')).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringContaining('is the only node of the cluster') as string,
+    })
+  })
+})
+
+describe('a damaged member', () => {
+  it('refuses with the way back, is removed, joins again under its name, and votes again', async () => {
+    const here = (lab = await Lab.start())
+    const { id } = await here.submit(endless('goes-on'))
+    const running = await here.until(id, ({ state }) => state === 'Running')
+    const holder = here.agentOf(running.tasks[0]?.node ?? null)
+    const leader = await here.leader()
+    const damaged = here.agents.find((agent) => agent !== holder && agent !== leader) ?? leader
+    await damaged.kill()
+    const log = join(damaged.data, 'log', 'log')
+    for (const name of await readdir(log))
+      if (/\.(log|ldb)$/.test(name)) await writeFile(join(log, name), 'garbage')
+
+    const { code, said } = await refusal(damaged)
+    expect(code).not.toBe(0)
+    for (const command of [
+      `submarine node remove ${damaged.name} `,
+      'submarine cluster token ',
+      `mv ${damaged.data} ${damaged.data}.old`,
+      `submarine agent start --data ${damaged.data} --name ${damaged.name} --join TOKEN`,
+    ])
+      expect(said).toContain(command)
+
+    await rename(damaged.data, `${damaged.data}.old`)
+    const { token } = await here.client().call('joinTokens.create', {})
+    const taken = await refusal(damaged, ['--join', token])
+    expect(taken.said).toContain(`a node named ${damaged.name} is in the cluster already`)
+    expect(taken.said).toContain(`submarine node remove ${damaged.name}`)
+
+    const before = damaged.node
+    await remove(here, damaged)
+    await here.join(damaged)
+    expect(damaged.node).not.toBe(before)
+    await here.ready()
+    const { members } = await here.client().call('cluster.get', {})
+    expect(members.map(({ name, role }) => [name, role]).toSorted()).toEqual(
+      here.agents.map(({ name }) => [name, 'voter']),
+    )
+    const caughtUp = await here.client(damaged).call('experiments.get', { params: { experiment: id } })
+    expect(caughtUp).toMatchObject({ state: 'Running', tasks: [{ attempt: 1 }] })
+  })
+})
