@@ -97,6 +97,10 @@ export class RaftNode {
   get term(): Term {
     return this.#raft.term
   }
+  /** Whom this member voted for in its term; 0 for nobody. */
+  get vote(): NodeId {
+    return this.#raft.vote
+  }
   get conf(): ConfState {
     return this.#raft.conf
   }
@@ -113,6 +117,23 @@ export class RaftNode {
   /** Leadership is being handed over; proposals are dropped meanwhile. */
   get transferring(): NodeId {
     return this.#raft.leading.transferee
+  }
+
+  /** Ticks since the last sign of a leader, since the campaign began, or, on a leader, since the last quorum check. */
+  get electionElapsed(): number {
+    return this.#raft.electionElapsed
+  }
+  /** For tests: ticks until the next campaign. Drawn anew, in [electionTicks, 2·electionTicks), with each change of role. */
+  get electionTimeout(): number {
+    return this.#raft.electionTimeout
+  }
+  set electionTimeout(ticks: number) {
+    this.#raft.electionTimeout = ticks
+  }
+
+  /** Entries of [from, to) that are in the log, stored or not. By default all that are not compacted. */
+  entries(from = this.#raft.log.firstIndex, to = this.#raft.log.lastIndex + 1): readonly Entry[] {
+    return from < to ? this.#raft.log.slice(from, to, Infinity) : []
   }
 
   tick(): void {
