@@ -177,6 +177,77 @@ describe('what was written is found again', () => {
     await s.receiveSnapshot(meta, sender('imported').data)
   })
 
+  test('a snapshot that broke off is gone on with, over a restart too, if it is exactly the same one', async () => {
+    const meta = metaOf(50, 4, 'imported')
+    const s = await create()
+    const first = sender('imported', { breakAt: 4 })
+    await expect(s.receiveSnapshot(meta, first.data)).rejects.toThrow('broke')
+    const again = await reopen()
+    const second = sender('imported', { breakAt: 6 })
+    await expect(again.receiveSnapshot(meta, second.data)).rejects.toThrow('broke')
+    const third = sender('imported')
+    await again.receiveSnapshot(meta, third.data)
+    expect([first.asked, second.asked, third.asked]).toEqual([[0], [4], [6]])
+    await again.installSnapshot(meta, { term: 4, vote: 0, commit: 50 })
+    expect(await collect(again.openSnapshot())).toBe('imported')
+    expect(await readdir(path.join(dir, 'snapshots'))).toEqual(['50-4.snap'])
+  })
+
+  test('a part of another snapshot is of no use, and goes', async () => {
+    const s = await create()
+    const parts = () => readdir(path.join(dir, 'snapshots'))
+    const half = (meta: SnapshotMeta) => s.receiveSnapshot(meta, sender('imported', { breakAt: 4 }).data)
+    for (const meta of [
+      metaOf(50, 4, 'imported'),
+      metaOf(50, 5, 'imported'),
+      metaOf(51, 5, 'imported'),
+      metaOf(51, 5, 'exported'),
+    ]) {
+      await expect(half(meta)).rejects.toThrow('broke')
+      expect(await parts()).toHaveLength(1)
+    }
+    const next = sender('transported')
+    await s.receiveSnapshot(metaOf(51, 5, 'transported'), next.data)
+    expect(next.asked).toEqual([0])
+    await s.append(range(2, 60), { term: 1, vote: 7, commit: 60 }, true)
+    await s.createSnapshot({ index: 60, term: 1, conf }, chunks('own'))
+    await reopen()
+    expect(await parts()).toEqual(['60-1.snap'])
+  })
+
+  test('a part that rotted costs a transfer, and no more', async () => {
+    const meta = metaOf(50, 4, 'imported')
+    const s = await create()
+    await expect(s.receiveSnapshot(meta, sender('imported', { breakAt: 4 }).data)).rejects.toThrow('broke')
+    const [name] = await readdir(path.join(dir, 'snapshots'))
+    await writeFile(path.join(dir, 'snapshots', String(name)), 'imqo')
+    await expect(s.receiveSnapshot(meta, sender('imported').data)).rejects.toMatchObject({ code: 'codec' })
+    const last = sender('imported')
+    await s.receiveSnapshot(meta, last.data)
+    expect(last.asked).toEqual([0])
+  })
+
+  test('a snapshot that is held stays readable when newer ones come, and goes when it is released', async () => {
+    const s = await create()
+    const files = () => readdir(path.join(dir, 'snapshots'))
+    await s.append(range(2, 20), { term: 1, vote: 7, commit: 20 }, true)
+    await s.createSnapshot({ index: 5, term: 1, conf }, chunks('five'))
+    const held = [s.holdSnapshot(), s.holdSnapshot()] as const
+    await s.createSnapshot({ index: 9, term: 1, conf }, chunks('nine'))
+    await s.createSnapshot({ index: 12, term: 1, conf }, chunks('twelve'))
+    await s.compact(12)
+    expect((await files()).toSorted()).toEqual(['12-1.snap', '5-1.snap'])
+    expect([await collect(held[0].read(0)), await collect(held[1].read(2))]).toEqual(['five', 've'])
+    await held[0].release()
+    await held[0].release()
+    expect(await files()).toHaveLength(2)
+    await held[1].release()
+    expect(await files()).toEqual(['12-1.snap'])
+    const current = s.holdSnapshot()
+    await current.release()
+    expect(await collect(s.openSnapshot())).toBe('twelve')
+  })
+
   test('many batches over several opens', async () => {
     let s = await create()
     let next = 2

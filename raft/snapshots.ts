@@ -4,7 +4,7 @@ import { systemEnv } from './env.ts'
 import type { Metrics } from './metrics.ts'
 import type { RaftNode } from './node.ts'
 import { Sessions, splitRows, withRows, type SessionRow } from './sessions.ts'
-import { StoreError, type SnapshotBytes } from './store.ts'
+import { StoreError, type SnapshotBytes, type SnapshotSource } from './store.ts'
 import { Transfers } from './transfers.ts'
 import { RaftError, assertInvariant, type Index, type SnapshotMessage } from './types.ts'
 
@@ -106,9 +106,8 @@ export class Snapshots {
     const index = store.snapshot()?.index ?? 0
     let keep = trailingEntries
     while (keep > 0 && store.bytesAfter(index - keep) > snapshotBytes) keep = keep >> 1
-    // Entries after a snapshot on its way stay, or its receiver would need the next one at once. But one that is slower
-    // than the log grows may not make it grow without end.
-    const inUse = this.#transfers.indexes().filter((at) => store.bytesAfter(at) <= RETAINED * snapshotBytes)
+    // A receiver that is slower than the log grows may not make it grow without end.
+    const inUse = this.#transfers.needed().filter((at) => store.bytesAfter(at) <= RETAINED * snapshotBytes)
     return Math.min(index - keep, ...inUse)
   }
 
@@ -122,7 +121,7 @@ export class Snapshots {
     if (m.term < node.term || m.meta.index <= node.commitIndex) return // the core answers without the data
     if (this.#receiving || node.hasPendingSnapshot)
       throw new RaftError('busy', 'another snapshot is being received')
-    const work = this.#o.store.receiveSnapshot(m.meta, data)
+    const work = this.#o.store.receiveSnapshot(m.meta, (from) => ofSender(data(from)))
     this.#receiving = work
     try {
       await work
@@ -132,6 +131,15 @@ export class Snapshots {
     } finally {
       this.#receiving = undefined
     }
+  }
+}
+
+/** What fails at the sender is never taken for a failure of the own storage. */
+async function* ofSender(data: SnapshotSource): SnapshotSource {
+  try {
+    yield* data
+  } catch (cause) {
+    throw new RaftError('dropped', `the snapshot broke off: ${String(cause)}`, { cause })
   }
 }
 

@@ -12,10 +12,10 @@ export interface TransferHost {
   fatal(e: unknown): void
 }
 
-/** A snapshot on its way to one member, through as many attempts as it takes. */
+/** A snapshot on its way to one member, through as many attempts as it takes, and then the log that follows it. */
 interface Transfer {
   readonly held: HeldSnapshot
-  running: boolean
+  state: 'running' | 'broken' | 'delivered'
   /** When the last attempt ended. */
   endedAt: number
   /** Where the last attempt began, and how many in a row have begun no later. */
@@ -41,39 +41,44 @@ export class Transfers {
     this.#host = host
   }
 
-  /** Entries after these snapshots are needed by their receivers next. */
-  indexes(): Index[] {
-    return [...this.#byMember.values()].map(({ held }) => held.meta.index)
+  /** Entries after these are needed by members next, or they would have to be sent another snapshot at once. */
+  needed(): Index[] {
+    return [...this.#byMember].map(([to, { held }]) => Math.max(held.meta.index, this.#match(to)))
   }
 
-  /** Forgets those that nobody will go on with. */
+  /** Forgets those that nobody will go on with, and members that have got past what the log is cut to. */
   tidy(): void {
     if (this.#byMember.size === 0) return
     const { node, env } = this.#host
-    for (const [to, t] of this.#byMember)
-      if (!t.running && (node.role !== 'leader' || env.now() - t.endedAt > KEEP_MS)) this.#drop(to)
+    const newest = this.#o.store.snapshot()?.index ?? 0
+    for (const [to, t] of this.#byMember) {
+      if (t.state === 'running') continue
+      const caughtUp = t.state === 'delivered' && this.#match(to) >= newest
+      if (caughtUp || node.role !== 'leader' || env.now() - t.endedAt > KEEP_MS) this.#drop(to)
+    }
+  }
+
+  #match(to: NodeId): Index {
+    return this.#host.node.status().progress.get(to)?.match ?? 0
   }
 
   /** While an attempt runs, its end is the answer to this one too. */
   send(m: SnapshotMessage): void {
-    if (this.#byMember.get(m.to)?.running) return
+    if (this.#byMember.get(m.to)?.state === 'running') return
     const transfer = this.#find(m)
     if (!transfer) {
       this.#end(m.to, false)
       return
     }
     const { meta } = transfer.held
-    transfer.running = true
+    transfer.state = 'running'
     this.#o.log?.info('sending a snapshot', { to: m.to, index: meta.index, bytes: meta.bytes })
     const work = this.#o.transport.sendSnapshot({ ...m, meta }, (from) => this.#data(transfer, from))
     work.then(
-      () => {
-        this.#drop(m.to)
-        this.#end(m.to, true)
-      },
+      () => this.#ended(m.to, transfer, 'delivered'),
       (e: unknown) => {
         this.#o.log?.warn('a snapshot was not delivered', { to: m.to, error: String(e) })
-        this.#failed(m.to, transfer)
+        this.#ended(m.to, transfer, 'broken')
       },
     )
   }
@@ -85,22 +90,24 @@ export class Transfers {
     if (before && this.#isUseful(before, m.to)) return before
     if (before) this.#drop(m.to)
     if (store.snapshot()?.index !== m.meta.index) return undefined
-    const transfer = { held: store.holdSnapshot(), running: false, endedAt: 0, from: -1, stalled: 0 }
+    const held = store.holdSnapshot()
+    const transfer: Transfer = { held, state: 'broken', endedAt: 0, from: -1, stalled: 0 }
     this.#byMember.set(m.to, transfer)
     return transfer
   }
 
-  #isUseful({ held, stalled }: Transfer, to: NodeId): boolean {
+  #isUseful({ held, state, stalled }: Transfer, to: NodeId): boolean {
     const { index } = held.meta
-    const match = this.#host.node.status().progress.get(to)?.match ?? 0
-    return stalled < MAX_STALLED && index + 1 >= this.#o.store.firstIndex() && match < index
+    if (state === 'delivered' || stalled >= MAX_STALLED) return false
+    return index + 1 >= this.#o.store.firstIndex() && this.#match(to) < index
   }
 
-  #failed(to: NodeId, transfer: Transfer): void {
-    transfer.running = false
+  #ended(to: NodeId, transfer: Transfer, state: 'broken' | 'delivered'): void {
+    transfer.state = state
     transfer.endedAt = this.#host.env.now()
-    transfer.stalled++
-    this.#end(to, false)
+    if (state === 'broken') transfer.stalled++
+    else this.#release(transfer)
+    this.#end(to, state === 'delivered')
   }
 
   #end(to: NodeId, ok: boolean): void {
@@ -111,30 +118,35 @@ export class Transfers {
   #drop(to: NodeId): void {
     const transfer = this.#byMember.get(to)
     this.#byMember.delete(to)
-    transfer?.held.release().catch((e: unknown) => this.#host.fatal(e))
+    if (transfer) this.#release(transfer)
+  }
+
+  #release({ held }: Transfer): void {
+    held.release().catch((e: unknown) => this.#host.fatal(e))
   }
 
   /** A snapshot of ours that cannot be read is our failure, not the receiver's. */
   async *#data(transfer: Transfer, from: number): SnapshotSource {
+    const { env, bytesPerSecond } = this.#host
     if (from > transfer.from) transfer.stalled = 0
     transfer.from = from
     try {
-      yield* this.#paced(transfer.held.read(from))
+      yield* paced(transfer.held.read(from), env, bytesPerSecond)
     } catch (e) {
       if (e instanceof StoreError && e.code !== 'closed') this.#host.fatal(e)
       throw e
     }
   }
+}
 
-  async *#paced(data: SnapshotSource): SnapshotSource {
-    const { env, bytesPerSecond } = this.#host
-    const start = env.now()
-    let sent = 0
-    for await (const piece of data) {
-      yield piece
-      sent += piece.length
-      const early = (sent / bytesPerSecond) * 1000 - (env.now() - start)
-      if (early > 0) await new Promise<void>((resolve) => env.after(early, resolve))
-    }
+/** The same bytes, no faster than so many in a second. */
+export async function* paced(data: SnapshotSource, env: Env, bytesPerSecond: number): SnapshotSource {
+  const start = env.now()
+  let sent = 0
+  for await (const piece of data) {
+    yield piece
+    sent += piece.length
+    const early = (sent / bytesPerSecond) * 1000 - (env.now() - start)
+    if (early > 0) await new Promise<void>((resolve) => env.after(early, resolve))
   }
 }

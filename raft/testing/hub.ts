@@ -13,6 +13,8 @@ export class Hub {
   readonly #ports = new Map<NodeId, Port>()
   /** False drops the message. */
   filter: (m: Message) => boolean = () => true
+  /** What becomes of a snapshot's bytes on the way. */
+  transfer: (m: SnapshotMessage, data: SnapshotBytes) => SnapshotBytes = (_m, data) => data
   #down = new Set<NodeId>()
 
   connect(id: NodeId): Transport {
@@ -27,7 +29,7 @@ export class Hub {
       sendSnapshot: async (m, data) => {
         const to = this.#route(m)
         if (!to || !current()) throw new Error('unreachable')
-        await to.snapshot(m, data)
+        await to.snapshot(m, this.transfer(m, data))
       },
       onSnapshot: (f) => (port.snapshot = f),
     }

@@ -139,7 +139,7 @@ const transport: Transport = {
     for (const m of messages) if (m.type === 'append') m.entries.length.toFixed()
   },
   onMessage(f) {},
-  async sendSnapshot(m, data) { for await (const chunk of data) chunk.byteLength.toFixed() },
+  async sendSnapshot(m, data) { for await (const chunk of data(0)) chunk.byteLength.toFixed() },
   onSnapshot(f) {},
 }
 

@@ -1,15 +1,15 @@
 // A stranger's program: `one-member.js DIR create|open COMMAND…` runs commands on a driver with a real store, and prints
 // the state and the index that it was applied at.
 import path from 'node:path'
-import { EMPTY_CONF, LevelLogStore, RaftDriver } from 'submarine-raft'
+import { DiskStore, EMPTY_CONF, RaftDriver, levelDisk } from 'submarine-raft'
 
 const [dir, how, ...commands] = process.argv.slice(2)
 const identity = { id: 1, clusterId: 'stranger' }
 const folder = path.join(dir, 'member')
 const store =
   how === 'create'
-    ? await LevelLogStore.create(folder, { ...identity, conf: { ...EMPTY_CONF, voters: [1] } })
-    : await LevelLogStore.open(folder, identity)
+    ? await DiskStore.create(levelDisk(folder), { ...identity, conf: { ...EMPTY_CONF, voters: [1] } })
+    : await DiskStore.open(levelDisk(folder), identity)
 
 /** Keeps nothing itself, so after a restart all of it comes from the log. */
 const list = []
