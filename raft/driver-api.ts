@@ -1,3 +1,4 @@
+import type { TraceEvent } from './core.ts'
 import type { Env } from './env.ts'
 import type { SessionRow } from './sessions.ts'
 import type { LogStore, SnapshotBytes } from './store.ts'
@@ -99,4 +100,6 @@ export interface OpenOptions {
   /** Called once. The member has stopped and must be opened anew, after whatever failed is understood. */
   readonly onFatal: (e: Error) => void
   readonly log?: Logger
+  /** Sees every change of role, commit index and members, and every message that the core gets. For checks in tests. */
+  readonly trace?: (e: TraceEvent) => void
 }

@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from 'vitest'
 import { Members, text, until } from './testing/members.ts'
 import { MemoryStore } from './memory-store.ts'
+import { StoreError } from './store.ts'
 import { EMPTY_CONF, RaftError, type Message } from './types.ts'
 
 let members: Members
@@ -308,4 +309,16 @@ test('a log that is shorter than what the state machine has applied is refused',
   const { machine } = await members.kill(1)
   const empty = new MemoryStore({ ...EMPTY_CONF, voters: [1] })
   await expect(members.start(1, empty, machine)).rejects.toMatchObject({ code: 'corrupt' })
+})
+
+test('a damaged snapshot is refused for what it is, before anything of it is used', async () => {
+  members = new Members()
+  const conf = { ...EMPTY_CONF, voters: [1] }
+  const store = new MemoryStore(conf)
+  store.createNow({ index: 2, term: 1, conf }, cmd('an image'))
+  store.openSnapshot = async function* () {
+    yield Buffer.alloc(4)
+    throw new StoreError('corrupt', 'the checksum at the end does not match')
+  }
+  await expect(members.start(1, store)).rejects.toMatchObject({ code: 'corrupt' })
 })

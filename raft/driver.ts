@@ -194,7 +194,7 @@ export class RaftDriver {
       o,
       options,
       env,
-      node: new RaftNode(coreConfig(o.id, options, applied), o.store, () => env.random()),
+      node: new RaftNode(coreConfig(o.id, options, applied), o.store, () => env.random(), o.trace),
       metrics: new Metrics(),
       get stopped() {
         return stopped()

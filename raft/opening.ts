@@ -2,7 +2,7 @@ import type { DriverOptions, OpenOptions } from './driver-api.ts'
 import type { RaftNode } from './node.ts'
 import { Sessions } from './sessions.ts'
 import { restoreFrom } from './snapshots.ts'
-import { StoreError } from './store.ts'
+import { StoreError, type SnapshotSource } from './store.ts'
 import { defaultRaftConfig, type Index, type NodeId } from './types.ts'
 
 export function coreConfig(
@@ -39,5 +39,12 @@ export async function openState({
   const meta = store.snapshot()
   // The founders' snapshot stands for the empty state.
   if (meta && meta.bytes === 0) return { sessions: new Sessions(), applied: index }
+  await readThrough(store.openSnapshot())
   return { sessions: await restoreFrom(store.openSnapshot(), index, stateMachine), applied: index }
+}
+
+/** The checksum stands at the end: nothing of a damaged image may reach the state machine. */
+async function readThrough(data: SnapshotSource): Promise<void> {
+  const pieces = data[Symbol.asyncIterator]()
+  while (!(await pieces.next()).done);
 }

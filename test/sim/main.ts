@@ -1,0 +1,63 @@
+import { parseArgs } from 'node:util'
+import { availableParallelism } from 'node:os'
+import { runSeeds } from './pool.ts'
+import { runSeed } from './run.ts'
+import { Summary, reproduce } from './summary.ts'
+
+const USAGE = `npm run sim -- --seeds N [--from S] [--workers W]   N seeds
+npm run sim -- --seed S [--trace]                   one seed again, with every event`
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string' },
+    from: { type: 'string', default: '1' },
+    workers: { type: 'string', default: String(Math.min(2, availableParallelism())) },
+    seed: { type: 'string' },
+    trace: { type: 'boolean', default: false },
+  },
+})
+
+function positive(name: 'seeds' | 'from' | 'workers' | 'seed'): number {
+  const n = Number(values[name])
+  if (Number.isSafeInteger(n) && n > 0) return n
+  console.error(`--${name} takes a positive integer.\n${USAGE}`)
+  process.exit(2)
+}
+
+async function one(seed: number): Promise<boolean> {
+  const trace = values.trace ? (line: string) => console.log(line) : undefined
+  const started = performance.now()
+  const result = await runSeed(seed, { ...(trace && { trace }), hash: true })
+  const summary = new Summary()
+  summary.add(result)
+  console.log(summary.describe())
+  console.log(`trace ${result.traceHash}, ${((performance.now() - started) / 1000).toFixed(2)} s`)
+  if (result.violation !== undefined) console.log(`seed ${seed}, ${result.violation}`)
+  return result.violation === undefined
+}
+
+async function many(count: number): Promise<boolean> {
+  const from = positive('from')
+  const seeds = Array.from({ length: count }, (_, i) => from + i)
+  const summary = new Summary()
+  const started = performance.now()
+  await runSeeds(seeds, {
+    workers: positive('workers'),
+    onResult: (r) => {
+      summary.add(r)
+      if (r.violation !== undefined) console.log(`seed ${r.seed}, ${r.violation}\n  ${reproduce(r.seed)}`)
+      if (summary.seeds % 200 === 0) console.log(summary.line())
+      return false
+    },
+  })
+  console.log(summary.describe())
+  console.log(`${((performance.now() - started) / 1000).toFixed(1)} s`)
+  return summary.failed.length === 0
+}
+
+if (values.seed === undefined && values.seeds === undefined) {
+  console.error(USAGE)
+  process.exit(2)
+}
+const ok = values.seed !== undefined ? await one(positive('seed')) : await many(positive('seeds'))
+process.exitCode = ok ? 0 : 1
