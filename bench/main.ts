@@ -1,5 +1,7 @@
 // npm run bench -- NAME [options]
 import { parseArgs } from 'node:util'
+import { compare } from './raft/compare.ts'
+import { report } from './report.ts'
 import { soak } from './soak.ts'
 
 const usage = `Usage: npm run bench -- NAME [options]
@@ -21,6 +23,12 @@ async function main(): Promise<number> {
     },
   })
   const json = values.json === undefined ? {} : { json: values.json }
+  if (positionals[0] === 'raft') {
+    if (values.vs !== undefined && values.vs !== 'etcd') throw new Error('--vs knows etcd only')
+    const only = values.only === undefined ? {} : { only: values.only }
+    await report(await compare({ quick: values.quick, ...only }), values.json)
+    return 0
+  }
   if (positionals[0] === 'soak') {
     const { ok } = await soak({
       minutes: number(values.minutes, '--minutes'),

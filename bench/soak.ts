@@ -1,9 +1,8 @@
 import { writeFile } from 'node:fs/promises'
 import { loadavg } from 'node:os'
-import { fileURLToPath } from 'node:url'
-import { Child } from './child.ts'
-import type { Measured } from './load/meter.ts'
-import { median } from './load/meter.ts'
+import type { Child } from './child.ts'
+import { median, type Measured } from './load/meter.ts'
+import { withLoad } from './load/process.ts'
 import type { MemberStats } from './raft/member.ts'
 import { MemberProcesses } from './raft/members.ts'
 import { scratchFolder } from './scratch.ts'
@@ -48,26 +47,26 @@ const MAX_LOG_ENTRIES = 40_000
 /** Writes at a steady rate for a long time: memory stays flat, the log short, the leader in office. */
 export async function soak(o: SoakOptions): Promise<SoakVerdict> {
   const scratch = await scratchFolder()
-  const samples: Sample[] = []
-  const load = new Child(fileURLToPath(new URL('load/main.ts', import.meta.url)), {})
   const members = await MemberProcesses.start({ dir: scratch.dir })
   try {
+    const samples: Sample[] = []
     const [first] = await members.allStats()
-    const targets = members.ids.map((id) => ({ kind: 'ours', address: members.config(id).client }))
-    await load.ask('stream', { targets, perSecond: o.rate, keys: 10_000 })
-    const count = Math.max(1, Math.round((o.minutes * 60) / o.sampleSeconds))
-    for (let n = 1; n <= count; n++) {
-      await new Promise((resolve) => setTimeout(resolve, o.sampleSeconds * 1000))
-      const sample = await take(members, load, (n * o.sampleSeconds) / 60)
-      samples.push(sample)
-      console.log(line(sample, first?.term ?? 0))
-    }
+    await withLoad(async (load) => {
+      const targets = members.ids.map((id) => ({ kind: 'ours', address: members.config(id).client }))
+      await load.ask('stream', { targets, perSecond: o.rate, keys: 10_000 })
+      const count = Math.max(1, Math.round((o.minutes * 60) / o.sampleSeconds))
+      for (let n = 1; n <= count; n++) {
+        await new Promise((resolve) => setTimeout(resolve, o.sampleSeconds * 1000))
+        const sample = await take(members, load, (n * o.sampleSeconds) / 60)
+        samples.push(sample)
+        console.log(line(sample, first?.term ?? 0))
+      }
+    })
     const verdict = judge(samples, first?.term ?? 0, o.rate)
     if (o.json) await writeFile(o.json, JSON.stringify({ verdict, samples }, null, 2) + '\n')
     console.log(verdict.ok ? 'ok' : `not ok: ${verdict.why.join('; ')}`, verdict)
     return verdict
   } finally {
-    await load.kill()
     await members.stop()
     await scratch.remove()
   }

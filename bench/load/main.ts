@@ -1,14 +1,14 @@
 // The load: one process for both sides, so that neither has a cheaper client's machine to itself.
+import { connectToAgent, type AgentAccess } from '../agent/client.ts'
 import { answer } from '../child.ts'
 import type { Address } from '../raft/transport.ts'
 import { connectToMember, type Client } from './client.ts'
 import { connectToEtcd } from './grpc.ts'
 import { Meter, type Measured } from './meter.ts'
 
-export interface Target {
-  readonly kind: 'ours' | 'etcd'
-  readonly address: Address
-}
+export type Target =
+  | { readonly kind: 'ours' | 'etcd'; readonly address: Address }
+  | { readonly kind: 'agent'; readonly address: Address; readonly access: AgentAccess }
 
 export interface Plan {
   readonly target: Target
@@ -30,14 +30,18 @@ export interface Pace {
 const VALUE = Buffer.alloc(256, 0x61)
 const keyOf = (n: number) => `key-${n.toString().padStart(8, '0')}`
 
-const open = ({ kind, address }: Target): Promise<Client> =>
-  kind === 'ours' ? connectToMember(address) : connectToEtcd(address)
+async function open(t: Target): Promise<Client> {
+  if (t.kind === 'agent') return connectToAgent(t.address, t.access)
+  return t.kind === 'ours' ? connectToMember(t.address) : connectToEtcd(t.address)
+}
+
+/** Goes on from one plan to the next, so that all keys get their turn. */
+let nextKey = 0
 
 /** Keeps so many requests under way on every connection for a while. */
 async function run(p: Plan): Promise<Measured> {
   const clients = await Promise.all(Array.from({ length: p.connections }, () => open(p.target)))
   const meter = new Meter()
-  let next = 0
   let going = true
   let left = p.connections * p.outstanding
   await new Promise<void>((resolve) => {
@@ -46,7 +50,7 @@ async function run(p: Plan): Promise<Measured> {
         if (--left === 0) resolve()
         return
       }
-      const key = keyOf(next++ % p.keys)
+      const key = keyOf(nextKey++ % p.keys)
       const start = performance.now()
       const done = (error?: string) => {
         meter.add(performance.now() - start, error)
@@ -166,6 +170,8 @@ answer({
   lap: () => stream?.lap(),
   mark: () => void (marked = stream?.mark() ?? 0),
   firstAfterMark: (timeoutMs: number) => stream?.firstAfter(marked, timeoutMs),
+  /** The stream has begun. */
+  firstWrite: (timeoutMs: number) => stream?.firstAfter(stream.mark(), timeoutMs),
   endStream() {
     stream?.stop()
     stream = undefined

@@ -24,7 +24,7 @@ export interface Place {
   readonly inside?: (line: string[]) => string[]
 }
 
-const loopback: Place = { host: '127.0.0.1' }
+export const loopback: Place = { host: '127.0.0.1' }
 
 export async function freePorts(n: number, host = '127.0.0.1'): Promise<number[]> {
   const servers = Array.from({ length: n }, () => createServer().listen(0, host))
