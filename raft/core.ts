@@ -1,8 +1,9 @@
 import { applyConfChange, isVoter, members } from './confchange.ts'
 import { decodeConfChange } from './codec.ts'
+import type { Campaign } from './election.ts'
+import { noLeadership, type LeaderState } from './leadership.ts'
 import { RaftLog } from './log.ts'
 import { Inflights, Progress } from './progress.ts'
-import { quorumVote } from './quorum.ts'
 import {
   NONE,
   RaftError,
@@ -28,7 +29,7 @@ export type TraceEvent =
   | { readonly event: 'conf'; readonly id: NodeId; readonly term: Term; readonly conf: ConfState }
   | { readonly event: 'receive'; readonly id: NodeId; readonly term: Term; readonly message: Message }
 
-/** What a role does with messages of the current term. The core knows roles by this interface only. */
+/** What the roles do, and how a vote is asked for and given. The core knows them by this interface only. */
 export interface RoleHandlers {
   leaderElected(r: Raft): void
   leaderFlush(r: Raft): void
@@ -38,35 +39,11 @@ export interface RoleHandlers {
   leaderApplied(r: Raft): void
   followerStep(r: Raft, m: Message): void
   candidateStep(r: Raft, m: Message): void
-}
-
-/** What only a leader has; thrown away with leadership. */
-export interface LeaderState {
-  /** Leadership is being handed to this member; proposals are refused meanwhile (thesis 3.10). */
-  transferee: NodeId
-  /** No configuration change may be proposed before this index is applied: at most one is under way. */
-  pendingConfIndex: Index
-  /** Bytes of proposals appended and not yet applied. An underestimate after an election. */
-  uncommittedBytes: number
-  /** Entries or a commit index wait to be sent. Done once per Ready, so proposals of one moment share a message. */
-  unsent: boolean
-  readonly reads: ReadQueue
-}
-
-export interface ReadRequest {
-  readonly id: string
-  readonly from: NodeId
-  /** The commit index when the request came in: what the reader must have applied. */
-  readonly index: Index
-}
-
-/** Read requests waiting for a heartbeat round; confirmed by position, so an old acknowledgement never confirms a new read. */
-export interface ReadQueue {
-  confirmed: number
-  unconfirmed: ReadRequest[]
-  readonly acks: Map<NodeId, number>
-  /** Requests that came before the first commit of this term (thesis 6.4, step 1). */
-  early: { readonly id: string; readonly from: NodeId }[]
+  campaign(r: Raft, kind: Campaign): void
+  voteStep(r: Raft, m: VoteMessage): void
+  refuseVote(r: Raft, m: VoteMessage): void
+  refusesToHear(r: Raft, m: VoteMessage): boolean
+  learnCommit(r: Raft, index: Index, term: Term): void
 }
 
 export type Unaddressed<M> = M extends Message ? Omit<M, 'from' | 'term'> & { term?: Term } : never
@@ -180,7 +157,7 @@ export class Raft {
     this.electionElapsed++
     if (this.electionElapsed >= this.electionTimeout && this.promotable) {
       this.electionElapsed = 0
-      this.campaign('preVote')
+      this.roles.campaign(this, 'preVote')
     }
   }
 
@@ -264,42 +241,9 @@ export class Raft {
     }
   }
 
-  campaign(kind: 'preVote' | 'vote' | 'transfer'): void {
-    if (this.role === 'leader' || !this.promotable) return
-    // A committed change that is not applied here yet could mean that this member is no voter any more.
-    if (this.log.hasUnappliedConfig()) return
-    const type = kind === 'preVote' ? 'preVote' : 'vote'
-    if (type === 'preVote') this.becomePreCandidate()
-    else this.becomeCandidate()
-    const term = type === 'preVote' ? this.term + 1 : this.term
-    const known = this.#commitHint()
-    for (const id of members(this.conf)) {
-      if (!isVoter(this.conf, id)) continue
-      if (id === this.id) {
-        // The own vote counts like any other, once it is durable.
-        this.send({
-          type: type === 'preVote' ? 'preVoteReply' : 'voteReply',
-          to: id,
-          term,
-          granted: true,
-          ...known,
-        })
-      } else {
-        const { lastIndex, lastTerm } = this.log
-        this.send({ type, to: id, term, lastIndex, lastTerm, transfer: kind === 'transfer', ...known })
-      }
-    }
-  }
-
   /** Called before messages are taken. */
   flush(): void {
     if (this.role === 'leader' && this.leading.unsent) this.roles.leaderFlush(this)
-  }
-
-  recordVote(from: NodeId, granted: boolean): 'won' | 'lost' | 'pending' {
-    // The first answer counts; a duplicate must not change it.
-    if (!this.votes.has(from)) this.votes.set(from, granted)
-    return quorumVote(this.conf, this.votes)
   }
 
   step(m: Message): void {
@@ -310,8 +254,8 @@ export class Raft {
       this.#lowerTerm(m)
       return
     }
-    if ('commitTerm' in m) this.#learnCommit(m.commit, m.commitTerm)
-    if (m.type === 'vote' || m.type === 'preVote') this.#handleVote(m)
+    if ('commitTerm' in m) this.roles.learnCommit(this, m.commit, m.commitTerm)
+    if (m.type === 'vote' || m.type === 'preVote') this.roles.voteStep(this, m)
     else if (this.role === 'leader') this.roles.leaderStep(this, m)
     else if (this.role === 'follower') this.roles.followerStep(this, m)
     else this.roles.candidateStep(this, m)
@@ -319,11 +263,7 @@ export class Raft {
 
   /** False when the message must be ignored. */
   #higherTerm(m: Message): boolean {
-    if (m.type === 'vote' || m.type === 'preVote') {
-      // While a leader is alive nobody else is heard, or a member that lost touch would depose it (thesis 4.2.3).
-      const inLease = this.leader !== NONE && this.electionElapsed < this.config.electionTicks
-      if (inLease && !m.transfer) return false
-    }
+    if ((m.type === 'vote' || m.type === 'preVote') && this.roles.refusesToHear(this, m)) return false
     if (m.type === 'preVote') return true // a pre-vote never changes the term
     if (m.type === 'preVoteReply' && m.granted) return true // carries the term it was asked for
     const fromLeader = m.type === 'append' || m.type === 'heartbeat' || m.type === 'snapshot'
@@ -337,39 +277,8 @@ export class Raft {
       this.send({ type: 'appendReply', to: m.from, index: 0, rejected: false, hintIndex: 0, hintTerm: 0 })
     } else if (m.type === 'preVote') {
       // Silence could deadlock: the asker needs our term to catch up with it.
-      this.send({ type: 'preVoteReply', to: m.from, granted: false, ...this.#commitHint() })
+      this.roles.refuseVote(this, m)
     }
-  }
-
-  #handleVote(m: VoteMessage): void {
-    const reply = m.type === 'vote' ? 'voteReply' : 'preVoteReply'
-    const canVote =
-      this.vote === m.from ||
-      (this.vote === NONE && this.leader === NONE) ||
-      (m.type === 'preVote' && m.term > this.term)
-    // Learners vote too: one that was promoted may not know yet, and its vote may be the one that is needed.
-    if (canVote && this.log.isUpToDate(m.lastIndex, m.lastTerm)) {
-      this.send({ type: reply, to: m.from, term: m.term, granted: true, ...this.#commitHint() })
-      if (m.type === 'vote') {
-        this.electionElapsed = 0
-        this.vote = m.from
-      }
-    } else {
-      this.send({ type: reply, to: m.from, granted: false, ...this.#commitHint() })
-    }
-  }
-
-  #commitHint(): { commit: Index; commitTerm: Term } {
-    const { committed } = this.log
-    return { commit: committed, commitTerm: this.log.term(committed) ?? 0 }
-  }
-
-  /** What is committed stays committed, whoever says so, if it is the same entry here. */
-  #learnCommit(index: Index, term: Term): void {
-    if (this.role === 'leader' || term === 0 || !this.log.maybeCommit(index, term)) return
-    this.traceCommit()
-    // The election may be running in a configuration of the past.
-    if (this.role !== 'follower' && this.log.hasUnappliedConfig()) this.becomeFollower(this.term, NONE)
   }
 
   commitTo(index: Index): void {
@@ -401,16 +310,6 @@ export class Raft {
     for (const e of done) this.leading.uncommittedBytes -= e.data.length
     this.leading.uncommittedBytes = Math.max(0, this.leading.uncommittedBytes)
     this.roles.leaderApplied(this)
-  }
-}
-
-function noLeadership(): LeaderState {
-  return {
-    transferee: NONE,
-    pendingConfIndex: 0,
-    uncommittedBytes: 0,
-    unsent: false,
-    reads: { confirmed: 0, unconfirmed: [], acks: new Map(), early: [] },
   }
 }
 

@@ -1,12 +1,6 @@
 import { members } from './confchange.ts'
 import type { Raft } from './core.ts'
-import {
-  NONE,
-  type AppendMessage,
-  type HeartbeatMessage,
-  type Message,
-  type SnapshotMessage,
-} from './types.ts'
+import { type AppendMessage, type HeartbeatMessage, type Message, type SnapshotMessage } from './types.ts'
 
 export function followerStep(r: Raft, m: Message): void {
   switch (m.type) {
@@ -19,7 +13,7 @@ export function followerStep(r: Raft, m: Message): void {
       break
     case 'timeoutNow':
       // Without pre-vote: the leader wants it, so this is no recovery from a partition.
-      r.campaign('transfer')
+      r.roles.campaign(r, 'transfer')
       break
     case 'readIndexReply':
       r.reads.push({ id: m.id, index: m.index })
@@ -29,31 +23,8 @@ export function followerStep(r: Raft, m: Message): void {
   }
 }
 
-export function candidateStep(r: Raft, m: Message): void {
-  switch (m.type) {
-    case 'append':
-    case 'heartbeat':
-    case 'snapshot':
-      // The term is ours, so somebody else has won it.
-      r.becomeFollower(m.term, m.from)
-      fromLeader(r, m)
-      break
-    case 'voteReply':
-    case 'preVoteReply': {
-      // A pre-vote that answers late says nothing about the real election.
-      if (m.type !== (r.role === 'preCandidate' ? 'preVoteReply' : 'voteReply')) return
-      const result = r.recordVote(m.from, m.granted)
-      if (result === 'lost') r.becomeFollower(r.term, NONE)
-      else if (result === 'won' && r.role === 'preCandidate') r.campaign('vote')
-      else if (result === 'won') r.becomeLeader()
-      break
-    }
-    default:
-      break
-  }
-}
-
-function fromLeader(r: Raft, m: AppendMessage | HeartbeatMessage | SnapshotMessage): void {
+/** What every member does with what the leader of its term says. */
+export function fromLeader(r: Raft, m: AppendMessage | HeartbeatMessage | SnapshotMessage): void {
   if (m.type === 'append') handleAppend(r, m)
   else if (m.type === 'heartbeat') handleHeartbeat(r, m)
   else handleSnapshot(r, m)

@@ -1,8 +1,11 @@
 import { Raft, type RoleHandlers, type TraceEvent } from './core.ts'
-import { candidateStep, followerStep } from './follower.ts'
+import * as election from './election.ts'
+import { followerStep } from './follower.ts'
 import * as leader from './leader.ts'
 import type { Proposed } from './leader.ts'
 import type { ProgressState } from './progress.ts'
+import { requestRead } from './read-index.ts'
+import { leaderFlush, reportSnapshot, reportUnreachable } from './replication.ts'
 import {
   NONE,
   assertInvariant,
@@ -66,7 +69,7 @@ export interface Status {
   readonly progress: ReadonlyMap<NodeId, PeerStatus>
 }
 
-const roles: RoleHandlers = { ...leader, followerStep, candidateStep }
+const roles: RoleHandlers = { ...leader, ...election, leaderFlush, followerStep }
 
 /**
  * One member of a cluster: pure, synchronous, deterministic. The caller delivers messages and ticks, takes a Ready,
@@ -147,7 +150,7 @@ export class RaftNode {
   }
 
   campaign(): void {
-    this.#raft.campaign('preVote')
+    election.campaign(this.#raft, 'preVote')
   }
 
   /** Appends on the leader. 'dropped' elsewhere and during a transfer; 'busy' when too much is uncommitted. */
@@ -168,7 +171,7 @@ export class RaftNode {
   /** Asks for a read index; the answer comes in a Ready, or never. Ids must never be used twice. False without a leader. */
   readIndex(id: string): boolean {
     const r = this.#raft
-    if (r.role === 'leader') leader.requestRead(r, id, r.id)
+    if (r.role === 'leader') requestRead(r, id, r.id)
     else if (r.leader === NONE) return false
     else r.send({ type: 'readIndex', to: r.leader, term: 0, id })
     return true
@@ -184,12 +187,12 @@ export class RaftNode {
   }
 
   reportUnreachable(id: NodeId): void {
-    leader.reportUnreachable(this.#raft, id)
+    reportUnreachable(this.#raft, id)
   }
 
   /** The fate of a snapshot message. Without it the member would wait for ever. */
   reportSnapshot(id: NodeId, ok: boolean): void {
-    leader.reportSnapshot(this.#raft, id, ok)
+    reportSnapshot(this.#raft, id, ok)
   }
 
   /** True once after a member was found to need a snapshot that storage does not have. */

@@ -78,7 +78,7 @@ describe('a planted bug is found', () => {
       'a heartbeat carries the commit index to members that may not have the entries',
       'succession',
       {
-        file: 'leader.ts',
+        file: 'replication.ts',
         from: 'const commit = Math.min(pr.match, r.log.committed)',
         to: 'const commit = r.log.committed',
       },
@@ -88,7 +88,7 @@ describe('a planted bug is found', () => {
       'a leader answers reads without asking anybody',
       'succession',
       {
-        file: 'leader.ts',
+        file: 'read-index.ts',
         from: 'broadcastHeartbeat(r)\n  confirmReads(r) //',
         to: 'reads.unconfirmed.splice(0).forEach((q) => answerRead(r, q)) //',
       },
