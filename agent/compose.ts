@@ -267,9 +267,10 @@ function openHost(
     log,
   })
   const owner = { cluster: folder.identity.cluster, node: cluster.self.node }
+  const { formerly = [] } = folder.identity
   const network = isLoopback(address.host) ? 'host' : 'auto'
   const runtimes: Runtime[] = [
-    ...(engine ? [new DockerRuntime({ engine, owner, defaultImage, network })] : []),
+    ...(engine ? [new DockerRuntime({ engine, owner, formerly, defaultImage, network })] : []),
     ...(processRuntime ? [new ProcessRuntime({ folder: join(dataDir, 'processes') })] : []),
   ]
   return { reporter, heartbeat, runtimes }

@@ -13,6 +13,8 @@ import { createLog } from './http/log.ts'
 import type { AgentOptions } from './options.ts'
 
 export type { AgentOptions } from './options.ts'
+export { openRecovery } from './recovery/recover.ts'
+export { restoreBackup } from './recovery/restore.ts'
 export { newPassphraseKey } from './recovery/passphrase.ts'
 export { verifyBackup } from './recovery/verify.ts'
 

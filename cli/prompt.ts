@@ -17,6 +17,13 @@ export async function confirm(terminal: Terminal, question: string): Promise<boo
   return /^y(es)?$/i.test(await ask(terminal, `${question} [y/N] `, false))
 }
 
+/** What was typed must be exactly this. */
+export const confirmByTyping = async (
+  terminal: Terminal,
+  question: string,
+  expected: string,
+): Promise<boolean> => (await ask(terminal, `${question} `, false)).trim() === expected
+
 export const askPassword = (terminal: Terminal, question: string): Promise<string> =>
   ask(terminal, question, true)
 

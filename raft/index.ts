@@ -34,4 +34,5 @@ export {
   type Transport,
 } from './driver-api.ts'
 export { RaftDriver } from './driver.ts'
+export { beginWith, replayAll, type Replayed } from './recovery.ts'
 export { describeConf, describeEntry, describeMessage, describeReady, describeStatus } from './describe.ts'

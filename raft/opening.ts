@@ -27,7 +27,7 @@ export function coreConfig(
 export async function openState({
   store,
   stateMachine,
-}: OpenOptions): Promise<{ sessions: Sessions; applied: Index }> {
+}: Pick<OpenOptions, 'store' | 'stateMachine'>): Promise<{ sessions: Sessions; applied: Index }> {
   const { index } = store.initial()
   const { applied } = stateMachine
   if (applied > store.lastIndex())

@@ -9,7 +9,8 @@ import { watchEvents } from '../connection/watch.ts'
 import { learnMembers } from '../connection/open.ts'
 import { collect } from './pages.ts'
 import { wholeOption } from './options.ts'
-import { backupVerbs } from './recovery.ts'
+import { backupVerbs } from './backup.ts'
+import { recoveryVerbs } from './recovery.ts'
 
 export function clusterVerbs(program: Command, tool: Tool): void {
   const cluster = program.command('cluster').description('the cluster as a whole')
@@ -35,6 +36,7 @@ export function clusterVerbs(program: Command, tool: Tool): void {
     }),
   )
   backupVerbs(cluster, tool)
+  recoveryVerbs(cluster, tool)
 }
 
 export function nodeVerbs(program: Command, tool: Tool): void {

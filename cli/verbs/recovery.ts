@@ -1,178 +1,172 @@
 import type { Command } from 'commander'
-import { randomBytes } from 'node:crypto'
-import { open, readFile, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
-import type { Client } from '../../contract/client.ts'
-import { ProblemError } from '../../contract/problem.ts'
-import { formatBytes } from '../../contract/resources.ts'
-import type { AgentModule, BackupSummary } from '../agent-module.ts'
-import { UsageError } from '../failure.ts'
+import type { Recovered, RecoveryPlan, Restored } from '../agent-module.ts'
+import { Exit, exitCode, UsageError } from '../failure.ts'
 import { print } from '../output/print.ts'
-import { plain, properties } from '../output/table.ts'
-import { askPassword } from '../prompt.ts'
-import type { Terminal } from '../terminal.ts'
-import { type CommonOptions, connected, type Tool, verb, withOutput } from '../tool.ts'
+import { plain, properties, table } from '../output/table.ts'
+import { confirmByTyping } from '../prompt.ts'
+import { type CommonOptions, type Tool, withOutput } from '../tool.ts'
+import { knownPassphrase, type PassphraseOptions, passphraseOption } from './backup.ts'
+import { hostPortOption, nameOption } from './options.ts'
 
-interface PassphraseOptions {
-  passphraseFile?: string
+interface RestoreOptions extends Pick<CommonOptions, 'output'>, PassphraseOptions {
+  data: string
+  name?: string
+  advertise?: string
+  newCluster?: boolean
 }
 
-const passphraseOption = (command: Command) =>
-  command.option('--passphrase-file <file>', 'read the passphrase from the first line of this file')
-
-/** Backups of the state of a whole cluster. */
-export function backupVerbs(cluster: Command, tool: Tool): void {
-  const backup = passphraseOption(
-    verb(
-      cluster,
-      'backup [file]',
-      'write the whole state of the cluster to one file, sealed by a passphrase',
-    ),
-  )
-    .addHelpText('after', notInBackup)
-    .action((file: string | undefined, options: CommonOptions & PassphraseOptions) => {
-      if (!file)
-        throw new UsageError('give the file to write', 'For example: submarine cluster backup lab.backup')
-      return takeBackup(tool, path.resolve(tool.terminal.cwd, file), options)
-    })
-  passphraseOption(withOutput(backup.command('verify <file>')))
-    .description('is this backup whole? With its passphrase: can it be opened, and what is in it?')
-    // Options that the verb above knows too are read by it.
-    .action(async (file: string, _own: object, command: Command) => {
-      const options = command.optsWithGlobals<CommonOptions & PassphraseOptions>()
-      const { terminal } = tool
-      const passphrase = options.passphraseFile
-        ? await passphraseFrom(options.passphraseFile, terminal)
-        : undefined
-      const agent = await tool.loadAgent()
-      const summary = await agent.verifyBackup(path.resolve(terminal.cwd, file), passphrase)
-      print(terminal, options.output, summary, () => summaryText(summary))
-    })
+interface RecoverOptions extends Pick<CommonOptions, 'output'> {
+  fromData: string
+  yes?: boolean
 }
 
-const notInBackup = `
-In the backup: users, experiments, tasks, nodes, events, and the cluster's keys; all of it sealed by the passphrase.
-Not in it: logs, metrics, artifacts and uploaded code. They lie as files in the nodes' data folders.`
-
-async function takeBackup(
-  tool: Tool,
-  file: string,
-  options: CommonOptions & PassphraseOptions,
-): Promise<void> {
-  const { terminal } = tool
-  if ((await stat(file).catch(() => undefined))?.isDirectory())
-    throw new UsageError(`${file} is a folder`, 'Give the name of a file.')
-  const passphrase = await newPassphrase(terminal, options)
-  const agent = await tool.loadAgent()
-  const summary = await connected(tool, options, ({ client }) => save(client, agent, file, passphrase))
-  print(terminal, options.output, summary, () => summaryText(summary))
-  terminal.err(
-    'Logs, metrics, artifacts and uploaded code are not in it. Keep the passphrase in another place.\n',
-  )
-}
-
-/** Under another name until it is whole, opened and on disk: a cut-off download never looks like a backup. */
-async function save(
-  client: Client,
-  agent: AgentModule,
-  file: string,
-  passphrase: string,
-): Promise<BackupSummary> {
-  const { key, kdf } = await agent.newPassphraseKey(passphrase)
-  const draft = `${file}.${randomBytes(6).toString('hex')}.tmp`
-  const body = JSON.stringify({ key: Buffer.from(key).toString('base64url'), kdf })
-  const response = await client.raw(
-    'cluster.backup',
-    { headers: { 'content-type': 'application/json' } },
-    body,
-  )
-  try {
-    await download(response, draft)
-    const summary = await agent.verifyBackup(draft, passphrase)
-    await rename(draft, file)
-    await syncFolder(path.dirname(file))
-    return { ...summary, path: file }
-  } finally {
-    await rm(draft, { force: true })
-  }
-}
-
-async function download(response: Response, draft: string): Promise<void> {
-  const target = await open(draft, 'wx', 0o600)
-  try {
-    for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>)
-      await target.writeFile(chunk)
-    await target.sync()
-  } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOSPC') throw cause
-    throw new ProblemError('node_unreachable', 'the backup was cut off on the way; nothing was written', {
-      hint: 'Run the command again.',
-      cause,
-    })
-  } finally {
-    await target.close()
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
-async function newPassphrase(terminal: Terminal, { passphraseFile }: PassphraseOptions): Promise<string> {
-  if (passphraseFile) return passphraseFrom(passphraseFile, terminal)
-  if (!terminal.interactive) throw noPassphrase('A backup holds the keys of the cluster')
-  const first = await askPassword(terminal, 'Passphrase of the backup: ')
-  if ((await askPassword(terminal, 'The same once more: ')) !== first)
-    throw new UsageError('the passphrases differ')
-  return first
-}
-
-/** The passphrase of a backup that exists. */
-export async function knownPassphrase(
-  terminal: Terminal,
-  { passphraseFile }: PassphraseOptions,
-): Promise<string> {
-  if (passphraseFile) return passphraseFrom(passphraseFile, terminal)
-  if (!terminal.interactive) throw noPassphrase('The backup is sealed by a passphrase')
-  return askPassword(terminal, 'Passphrase of the backup: ')
-}
-
-const noPassphrase = (why: string) =>
-  new UsageError(
-    `${why}, and there is no terminal to ask for a passphrase`,
-    'Give --passphrase-file FILE: a file that only you may read, with the passphrase on its first line.',
-  )
-
-async function passphraseFrom(file: string, { cwd }: Terminal): Promise<string> {
-  const text = await readFile(path.resolve(cwd, file), 'utf8').catch((error: unknown) => {
-    throw new UsageError(
-      `cannot read the passphrase: ${error instanceof Error ? error.message : String(error)}`,
+/** What is done on a host itself when a cluster is gone, or its majority. */
+export function recoveryVerbs(cluster: Command, tool: Tool): void {
+  passphraseOption(withOutput(cluster.command('restore <file>')))
+    .description("make the first host's data folder of a new cluster from a backup (offline)")
+    .requiredOption('--data <folder>', 'new data folder')
+    .option('--name <name>', "this node's name (default: the host's)", nameOption)
+    .option('--advertise <host:port>', 'address that the others will reach it by', hostPortOption)
+    .option('--new-cluster', 'a copy beside the original: an authority of its own, nobody signed in')
+    .addHelpText('after', restoreHelp)
+    .action((file: string, options: RestoreOptions) => restore(tool, file, options))
+  withOutput(cluster.command('recover'))
+    .description(
+      'found the cluster anew from one surviving host, when its majority is gone for good (offline)',
     )
-  })
-  const [first = ''] = text.split(/\r?\n/, 1)
-  if (!first) throw new UsageError(`the first line of ${file} is empty`, 'Write the passphrase there.')
-  return first
+    .requiredOption('--from-data <folder>', "the survivor's data folder; no agent may run on it")
+    .option('--yes', 'do not ask')
+    .addHelpText('after', recoverHelp)
+    .action((options: RecoverOptions) => recover(tool, options))
 }
 
-function summaryText(summary: BackupSummary): string {
-  const { cluster, contents } = summary
+const restoreHelp = `
+Users, experiments and events are as in the backup. Its hosts are not members any more and join anew with tokens. What
+ran then counts as failed. Logs, metrics, artifacts and uploaded code are not in a backup: what is kept of old
+experiments cannot be read. Never start the old hosts with their old data folders again.`
+
+const recoverHelp = `
+For when most voters are lost and will not come back: their disks are gone. As long as they may come back, wait.
+What only the lost hosts had acknowledged is lost; what this host had in its log and was perhaps never acknowledged
+counts. Never start the lost hosts with their old data folders again: they would go on as the old cluster.`
+
+async function restore(tool: Tool, file: string, options: RestoreOptions): Promise<void> {
+  const { terminal } = tool
+  const { name, advertise, newCluster = false } = options
+  const passphrase = await knownPassphrase(terminal, options)
+  const agent = await tool.loadAgent()
+  const restored = await agent.restoreBackup({
+    file: path.resolve(terminal.cwd, file),
+    passphrase,
+    data: path.resolve(terminal.cwd, options.data),
+    newCluster,
+    ...(name ? { name } : {}),
+    ...(advertise ? { advertise } : {}),
+  })
+  print(terminal, options.output, restored, () => restoredText(restored))
+  terminal.err(
+    'Logs, metrics, artifacts and uploaded code were not in the backup.\n' +
+      nextSteps(options.data, restored.same_authority) +
+      'Never start the old hosts with their old data folders again.\n',
+  )
+}
+
+const nextSteps = (data: string, sameAuthority: boolean) =>
+  `Now start the agent, with the options it should have:\n  submarine agent start --data ${data}\n` +
+  'Let the other hosts join with empty data folders: `submarine cluster token` here, for each.\n' +
+  (sameAuthority ? '' : 'Consoles and command lines trust it after a new sign-in: `submarine login`.\n')
+
+function restoredText(restored: Restored): string {
+  const { cluster } = restored
   return properties([
-    ['file', plain(summary.path)],
-    ['size', formatBytes(summary.bytes)],
-    ['sha256', summary.sha256],
+    ['cluster', `${plain(cluster.name)} (${cluster.id})`],
+    ['node', `${plain(restored.name)} (${restored.node})`],
+    ['as of', plain(restored.taken_at)],
+    ['contents', `${restored.users} users, ${restored.experiments} experiments`],
+    ['must join anew', plain(restored.lost_nodes.join(', ')) || 'none'],
+    ['counted as failed', failedText(restored.failed_tasks)],
+  ])
+}
+
+const failedText = (tasks: readonly string[]) => plain(tasks.join(', ')) || 'none'
+
+async function recover(tool: Tool, options: RecoverOptions): Promise<void> {
+  const { terminal } = tool
+  if (!options.yes && !terminal.interactive)
+    throw new UsageError(
+      'recover asks before it acts, and there is no terminal',
+      'Give --yes if it is meant.',
+    )
+  const agent = await tool.loadAgent()
+  const opened = await agent.openRecovery(path.resolve(terminal.cwd, options.fromData))
+  if ('finished' in opened) {
+    terminal.err(`An interrupted recovery is finished now. What was before is kept in ${opened.finished}\n`)
+    return terminal.err(nextSteps(options.fromData, true))
+  }
+  try {
+    terminal.err(planText(opened.plan))
+    const { name } = opened.plan.cluster
+    if (
+      !options.yes &&
+      !(await confirmByTyping(terminal, `To go on, type the cluster's name (${name}):`, name))
+    )
+      throw new Exit(exitCode.failure, 'Nothing was changed.')
+    const recovered = await opened.carryOut()
+    print(terminal, options.output, recovered, () => recoveredText(recovered))
+    terminal.err(nextSteps(options.fromData, opened.plan.same_authority))
+  } finally {
+    await opened.close()
+  }
+}
+
+function planText(plan: RecoveryPlan): string {
+  const { cluster, members, uncertain } = plan
+  const head = properties([
     ['cluster', `${plain(cluster.name)} (${plain(cluster.id)})`],
-    ['taken', plain(summary.taken_at)],
-    ['index', String(summary.index)],
+    ['this host', `${plain(plan.name)} (${plain(plan.node)}), ${plan.role}`],
+    ['last written', plan.last_written],
+    ['log', `ends at entry ${plan.index} of term ${plan.term}`],
+    ['contents', `${plan.users} users, ${plan.experiments} experiments`],
+    ['goes on here', failedText(plan.running_here)],
+    ['will count as failed', failedText(plan.running_elsewhere)],
+  ])
+  const list = table(
     [
-      'contents',
-      contents
-        ? `${contents.users} users, ${contents.nodes} nodes, ${contents.experiments} experiments, ${contents.events} events`
-        : 'whole; give --passphrase-file to open it',
+      { title: 'MEMBER', cell: (m) => plain(m.name) + (m.here ? ' (this host)' : '') },
+      { title: 'ID', cell: (m) => plain(m.node) },
+      { title: 'ROLE', cell: (m) => plain(m.role) },
+      { title: 'ADDRESS', cell: (m) => plain(m.address) },
     ],
+    members,
+  )
+  const others = members.filter((m) => !m.here).map((m) => plain(m.name))
+  return [
+    head,
+    '',
+    list,
+    `This host becomes the only member of the cluster, under a new id. ${others.join(', ') || 'Nobody'} will not belong to it any more.`,
+    `What may be lost: everything that was acknowledged after ${plan.last_written}, or that had not reached this host.`,
+    uncertain > 0
+      ? `${uncertain} entries at the end of the log may never have been acknowledged; they count from now on.`
+      : '',
+    plan.same_authority
+      ? ''
+      : 'This host was no voter and has no cluster key: the cluster gets a new authority, and consoles must sign in anew.',
+    'The lost hosts must never be started with their old data folders again.',
+    '',
+  ]
+    .filter((line, at, all) => line !== '' || all[at - 1] !== '')
+    .join('\n')
+}
+
+function recoveredText(recovered: Recovered): string {
+  const { cluster } = recovered
+  return properties([
+    ['cluster', `${plain(cluster.name)} (${cluster.id})`],
+    ['only member', `${plain(recovered.name)} (${recovered.node})`],
+    ['no longer members', plain(recovered.lost_nodes.join(', ')) || 'none'],
+    ['counted as failed', failedText(recovered.failed_tasks)],
+    ['what was before', plain(recovered.aside)],
   ])
 }

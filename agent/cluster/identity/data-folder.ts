@@ -17,6 +17,8 @@ const Identity = z.object({
   node: z.string().min(1),
   name: z.string().min(1),
   created_at: z.string(),
+  /** Who this host was before its cluster was founded anew: its containers still carry those names. */
+  formerly: z.array(z.object({ cluster: z.string(), node: z.string() })).optional(),
 })
 export type Identity = Readonly<Omit<z.infer<typeof Identity>, 'version'>>
 
@@ -49,6 +51,8 @@ const clusterKeyFile = 'cluster.key'
 const lockFile = 'agent.lock'
 /** Left by an agent that heard that its node was removed: nothing in the folder may take part again. */
 const removedFile = 'removed.json'
+/** A recovery is being made here; what it holds takes the place of the old log and identity in its last step. */
+export const recoveryFolder = 'recovery'
 const ours = new Set<string>([
   identityFile,
   clusterKeyFile,
@@ -66,6 +70,7 @@ const pathsOf = (data: string) =>
 export async function checkUnused(data: string): Promise<void> {
   const names = (await readdir(data).catch(noneIfMissing)).filter((name) => !name.startsWith(lockFile))
   if (names.includes(removedFile)) throw removedFrom(data, await readIdentity(join(data, identityFile)))
+  if (names.includes(recoveryFolder)) throw halfRecovered(data)
   if (names.includes(identityFile))
     throw new ProblemError('conflict', `the data folder already belongs to a cluster: ${data}`, {
       hint: 'Start the agent without --create and --join, or give a new folder with --data.',
@@ -91,16 +96,24 @@ export async function initFolder(data: string, contents: NewFolder): Promise<voi
     if (contents.clusterKey) await writeClusterKey(data, contents.clusterKey)
     await contents.prepare?.(folders)
     await syncFolder(data)
-    const identity = { version: formatVersion, ...contents.identity }
-    await writeFileDurably(join(data, identityFile), JSON.stringify(identity, null, 2) + '\n')
+    await writeIdentity(data, contents.identity)
   } finally {
     await unlock()
   }
 }
 
+export async function writeIdentity(data: string, identity: Identity): Promise<void> {
+  const text = JSON.stringify({ version: formatVersion, ...identity }, null, 2) + '\n'
+  await writeFileDurably(join(data, identityFile), text)
+}
+
+/** Alone on the folder, whatever state it is in. */
+export const lockData = (data: string): Promise<() => Promise<void>> => lockFolder(join(data, lockFile))
+
 /** Throws ProblemError that says what is wrong, where, and what would be right. */
 export async function openFolder(data: string): Promise<DataFolder> {
   const names = await readdir(data).catch(noneIfMissing)
+  if (names.includes(recoveryFolder)) throw halfRecovered(data)
   if (!names.includes(identityFile)) {
     if (names.some((name) => ours.has(name))) throw halfMade(data)
     throw new ProblemError('not_found', `no agent's data folder: ${data}`, {
@@ -252,6 +265,11 @@ const missing = (path: string, cause: unknown) =>
   new ProblemError('conflict', `cannot read ${path}: ${String(cause)}`, {
     hint: 'Restore the file from a backup, or join again with an empty folder.',
     cause,
+  })
+
+const halfRecovered = (data: string) =>
+  new ProblemError('conflict', `a recovery was begun here and is not finished: ${data}`, {
+    hint: `Run \`submarine cluster recover --from-data ${data}\` again: it goes on, or begins anew.`,
   })
 
 const halfMade = (data: string) =>

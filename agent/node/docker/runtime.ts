@@ -13,6 +13,8 @@ import { containerName, containerSpec, type Host, labelFilter, labels, type Owne
 export interface DockerOptions {
   readonly engine: DockerEngine
   readonly owner: Owner
+  /** Who this agent was before: those containers are its own too. */
+  readonly formerly?: readonly Owner[]
   /** For tasks that name no image. */
   readonly defaultImage: string | null
   /** `host` where the agent only listens on loopback, which no bridged container can reach; default: what the engine has. */
@@ -134,8 +136,13 @@ export class DockerRuntime implements Runtime {
   }
 
   async #find(docker: Docker, of: { task?: string; attempt?: number }): Promise<string[]> {
-    const label = labelFilter(this.#options.owner, of)
-    return (await docker.listContainers({ all: true, filters: { label } })).map(({ Id }) => Id)
+    const { owner, formerly = [] } = this.#options
+    const ids: string[] = []
+    for (const whose of [owner, ...formerly]) {
+      const label = labelFilter(whose, of)
+      ids.push(...(await docker.listContainers({ all: true, filters: { label } })).map(({ Id }) => Id))
+    }
+    return ids
   }
 
   async #create(docker: Docker, launch: Launch, signal?: AbortSignal): Promise<string> {

@@ -47,7 +47,8 @@ export class Reports {
     for (let pause = this.#pause.first; ; pause = Math.min(pause * 2, this.#pause.longest)) {
       signal.throwIfAborted()
       try {
-        await this.#cluster.propose(report, { kind: 'node', node: this.#cluster.self.node })
+        // A host whose cluster was founded anew has another name than when it wrote the report.
+        await this.#cluster.propose({ ...report, node: this.#cluster.self.node }, { kind: 'node', node: this.#cluster.self.node })
         return 'applied'
       } catch (error) {
         if (error instanceof ProblemError && !passing.has(error.code)) {
