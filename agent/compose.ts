@@ -8,6 +8,7 @@ import { Admission } from './cluster/admission.ts'
 import { forgetFounding, readFounding } from './cluster/entry/found.ts'
 import { type DataFolder, writeClusterKey } from './cluster/identity/data-folder.ts'
 import { verifyPassword } from './cluster/identity/seal.ts'
+import { keepFresh } from './cluster/freshness.ts'
 import { KeyHandover } from './cluster/key-handover.ts'
 import { Member } from './cluster/member.ts'
 import { Membership } from './cluster/membership.ts'
@@ -310,7 +311,7 @@ async function openDoors(
 
 /** Everything can be asked; now it begins to act. */
 async function begin(
-  { folder, log, onFatal, started, address }: Basis,
+  { folder, options, log, onFatal, started, address }: Basis,
   { space }: Stores,
   { peers }: Wire,
   { cluster, raft, roster, handover }: Core,
@@ -321,8 +322,15 @@ async function begin(
   started.add(heartbeat, (it) => it.stop()).start()
   const founded = found(folder, cluster)
   founded.catch(onFatal)
-  const handOverKey = (node: string) => handover.give(node)
-  started.add(new Membership({ cluster, raft, handOverKey, log }), (it) => it.stop())
+  started.add(
+    keepFresh(() => cluster.barrier()),
+    (it) => it.stop(),
+  )
+  const { replaceVoterAfterMs: replaceAfterMs } = options
+  const membership = { cluster, raft, handOverKey: (node: string) => handover.give(node), log }
+  started.add(new Membership({ ...membership, ...(replaceAfterMs ? { replaceAfterMs } : {}) }), (it) =>
+    it.stop(),
+  )
   started.add(new Planner(cluster, log), (it) => it.stop())
   started.add(new Keeper({ cluster, ...kept, log }), (it) => it.stop()).start()
   started.add(reporter, (it) => it.stop())
@@ -340,10 +348,20 @@ async function begin(
   })
   started.add(reconciler, (it) => it.stop())
   await reconciler.start()
+  started.add(cluster, (it) => handOver(it, log))
   started.add(heartbeat, (it) => it.announceRestart())
   const removed = departure({ folder, roster, peers, endTasks: () => reconciler.endAll(), log })
   removed.catch(onFatal)
   return { founded, removed }
+}
+
+/** Best effort: without it the others elect a leader when they miss this one. */
+async function handOver(cluster: Member, log: Logger): Promise<void> {
+  const node = await cluster.handOver().catch((err: unknown) => {
+    log.warn({ err }, 'leadership could not be handed over; the others elect a leader in a moment')
+  })
+  const name = node && cluster.state().nodes.get(node)?.name
+  if (node) log.info({ node }, `leadership was handed over to ${name ?? node}`)
 }
 
 const isLoopback = (host: string) => host === 'localhost' || host === '::1' || host.startsWith('127.')

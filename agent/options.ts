@@ -23,5 +23,7 @@ export interface AgentOptions {
   readonly demoFile?: string
   /** Free bytes below which no new work is taken; default: the greater of 1 GiB and 5 % of the disk, at most 10 GiB. */
   readonly diskFloor?: number
+  /** A voter silent for so long is replaced by a live learner, ms; default: 10 minutes. */
+  readonly replaceVoterAfterMs?: number
   readonly logLevel: string
 }

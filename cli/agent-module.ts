@@ -105,6 +105,7 @@ export interface AgentOptions {
   docker: boolean
   processRuntime: boolean
   httpLoopback?: number
+  replaceVoterAfterMs?: number
   logLevel: string
 }
 

@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander'
+import { formatDuration } from '../contract/duration.ts'
 import { type Connection, openConnection } from './connection/open.ts'
 import type { AgentModule } from './agent-module.ts'
 import { type Format, formats } from './output/print.ts'
@@ -15,6 +16,7 @@ export interface Tool {
 export interface CommonOptions {
   output: Format
   context?: string
+  local?: boolean
 }
 
 /** A verb that talks to the cluster and prints objects. */
@@ -25,19 +27,37 @@ export function verb(parent: Command, usage: string, summary: string): Command {
   )
 }
 
+/** A verb that only reads: without a leader, an agent's own copy can be asked for. */
+export const readVerb = (parent: Command, usage: string, summary: string): Command =>
+  verb(parent, usage, summary).option(
+    '--local',
+    "read one agent's own copy, which may be old; works without a leader",
+  )
+
+/** The query parameter that `--local` stands for. */
+export const consistencyOf = ({ local }: Pick<CommonOptions, 'local'>): { consistency?: 'local' } =>
+  local ? { consistency: 'local' } : {}
+
 export const withOutput = (command: Command): Command =>
   command.addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('table'))
 
 /** Run a job over a connection that is closed in the end. */
 export async function connected<T>(
   tool: Tool,
-  options: Pick<CommonOptions, 'context'>,
+  options: Pick<CommonOptions, 'context' | 'local'>,
   job: (connection: Connection) => Promise<T>,
 ): Promise<T> {
   const connection = await openConnection(tool.terminal, options.context)
   try {
-    return await job(connection)
+    const done = await job(connection)
+    if (options.local) tool.terminal.err(ageLine(connection.transport.copyAge))
+    return done
   } finally {
     await connection.transport.close()
   }
+}
+
+function ageLine(age: number | 'unknown' | undefined): string {
+  if (typeof age === 'number') return `as of ${formatDuration(age)} ago\n`
+  return 'as of an unknown time: the agent has had no leader since it started\n'
 }

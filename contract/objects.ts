@@ -64,6 +64,12 @@ export const Cluster = z
     may_fail: z.int().describe('How many voters may fail with the cluster still writing.'),
     members: z.array(Member),
     warnings: z.array(z.string()),
+    copy_age: z
+      .int()
+      .nullable()
+      .describe(
+        "Seconds since this agent knew its own copy of the state to be as new as the leader's; null when never since it started.",
+      ),
   })
   .meta({ id: 'Cluster' })
 export type Cluster = z.infer<typeof Cluster>

@@ -100,7 +100,18 @@ function requestBody(route: Route, components: Json): Json {
   }
 }
 
+/** What answers from an agent's own copy (`consistency=local`) say of it. */
+const localHeaders: Json = {
+  'Submarine-Consistency': { description: '`local`: this agent’s own copy, which may be old.', schema: { const: 'local' } },
+  'Submarine-Applied-Index': { description: 'The version of that copy.', schema: { type: 'integer' } },
+  'Submarine-Age': {
+    description: 'Seconds since that copy was known to be as new as the leader’s; `unknown`: never since this agent started.',
+    schema: { oneOf: [{ type: 'integer' }, { const: 'unknown' }] },
+  },
+} // prettier-ignore
+
 function success(route: Route, components: Json): Json {
+  const headers = route.query && 'consistency' in route.query.shape ? { headers: localHeaders } : {}
   const description = route.summary
   if (route.stream === 'bytes')
     return {
@@ -109,7 +120,11 @@ function success(route: Route, components: Json): Json {
     }
   if (!route.reply) return { description }
   const type = route.stream === 'events' ? 'text/event-stream' : 'application/json'
-  return { description, content: { [type]: { schema: schemaOf(route.reply, 'output', components) } } }
+  return {
+    description,
+    ...headers,
+    content: { [type]: { schema: schemaOf(route.reply, 'output', components) } },
+  }
 }
 
 function failures(route: Route): Json {

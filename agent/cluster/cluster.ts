@@ -16,6 +16,8 @@ export interface Cluster {
   propose<C extends Command>(command: C, actor: Actor, options?: { timeoutMs?: number }): Promise<ResultOf<C>>
   /** Returns when `state()` is as new as every write acknowledged before the call. Throws ProblemError `no_leader`. */
   barrier(): Promise<void>
+  /** Milliseconds since `state()` was known to be as new as a leader's; null when never since this agent started. */
+  staleMs(): number | null
   /** Called after each applied entry, in order, synchronously. Returns the way to stop. */
   onApplied(listener: (applied: Applied) => void): () => void
   status(): ClusterStatus

@@ -1,13 +1,19 @@
-import { type Actor, type Event, ProblemError } from '../../contract/index.ts'
-import { type RaftDriver, RaftError, type Status } from '../../raft/index.ts'
+import { type Actor, type Event, formatDuration, ProblemError } from '../../contract/index.ts'
+import { setTimeout as pause } from 'node:timers/promises'
+import { NONE, type RaftDriver, RaftError, type Status } from '../../raft/index.ts'
 import type { Cluster, ClusterStatus, EventQuery, Peers } from './cluster.ts'
 import type { Applied, Command, ResultOf } from './commands.ts'
+import { Freshness } from './freshness.ts'
 import { nodeIdOf } from './rules/members.ts'
 import { type ClusterStateMachine, encodeEntry, readAnswer } from './state-machine.ts'
 import type { State } from './state.ts'
 
 const proposeTimeoutMs = 10_000
 const barrierTimeoutMs = 5_000
+/** An election is over sooner; where none succeeds for so long, waiting helps nobody. */
+const electionMs = 3_000
+/** A leader that comes just in time still needs some to answer. */
+const proposeWithoutLeaderMs = 5_000
 
 /** This agent's part of the cluster: raft below, the replicated state beside it, the other agents around it. */
 export class Member implements Cluster {
@@ -15,12 +21,28 @@ export class Member implements Cluster {
   readonly peers: Peers
   readonly #raft: RaftDriver
   readonly #machine: ClusterStateMachine
+  readonly #clock: () => number
+  readonly #freshness: Freshness
+  /** Since when no leader is known here; undefined while one is. */
+  #leaderless: number | undefined
 
-  constructor(member: number, raft: RaftDriver, machine: ClusterStateMachine, peers: Peers) {
+  constructor(
+    member: number,
+    raft: RaftDriver,
+    machine: ClusterStateMachine,
+    peers: Peers,
+    clock = () => performance.now(),
+  ) {
     this.self = { member, node: nodeIdOf(member) }
     this.#raft = raft
     this.#machine = machine
     this.peers = peers
+    this.#clock = clock
+    this.#freshness = new Freshness(clock)
+    const look = ({ leader }: Status) =>
+      (this.#leaderless = leader === NONE ? (this.#leaderless ?? clock()) : undefined)
+    look(raft.status())
+    raft.onChange(look)
   }
 
   state(): State {
@@ -32,15 +54,16 @@ export class Member implements Cluster {
     actor: Actor,
     options: { timeoutMs?: number } = {},
   ): Promise<ResultOf<C>> {
+    const timeoutMs = options.timeoutMs ?? this.#patience(proposeTimeoutMs, proposeWithoutLeaderMs)
     const entry = encodeEntry({ v: 1, at: new Date().toISOString(), actor, command })
-    const { result } = await this.#raft
-      .propose(entry, { timeoutMs: options.timeoutMs ?? proposeTimeoutMs })
-      .catch(throwProblem)
+    const { result } = await this.#raft.propose(entry, { timeoutMs }).catch(throwProblem)
     return readAnswer(result) as ResultOf<C>
   }
 
   async barrier(): Promise<void> {
-    await this.#raft.barrier({ timeoutMs: barrierTimeoutMs }).catch((error: unknown) => {
+    const timeoutMs = this.#patience(barrierTimeoutMs, electionMs, staleReadHint)
+    const read = () => this.#raft.barrier({ timeoutMs })
+    await this.#freshness.confirm(read).catch((error: unknown) => {
       // Nothing was changed by a read, so its end is never unknown.
       if (error instanceof RaftError && (error.code === 'timeout' || error.code === 'stopped'))
         throw new ProblemError('no_leader', 'no majority of the voters answered', {
@@ -49,6 +72,40 @@ export class Member implements Cluster {
         })
       return throwProblem(error)
     })
+  }
+
+  staleMs(): number | null {
+    return this.#freshness.age()
+  }
+
+  /** Before a planned stop: another voter leads at once, so that no write waits for an election. Its node id. */
+  async handOver(): Promise<string | undefined> {
+    for (let tries = 0; ; tries++) {
+      const { role, conf } = this.#raft.status()
+      if (role !== 'leader' || conf.voters.every((voter) => voter === this.self.member)) return undefined
+      try {
+        await this.#raft.transferLeadership()
+        const { leader } = this.status()
+        return leader === this.self.node ? undefined : (leader ?? undefined)
+      } catch (error) {
+        // Who answers is counted anew now and then, and a moment later everybody has.
+        if (!(error instanceof RaftError) || error.code !== 'not_ready' || tries >= 3) throw error
+        await pause(150)
+      }
+    }
+  }
+
+  /** How long to wait for the cluster, ms. Throws where there was no leader for too long already. */
+  #patience(usual: number, withoutLeader: number, hint?: string): number {
+    if (this.#leaderless === undefined) return usual
+    const silent = this.#clock() - this.#leaderless
+    if (silent < electionMs) return withoutLeader
+    const voters = this.#raft.status().conf.voters.length
+    throw new ProblemError(
+      'no_leader',
+      `no leader for ${formatDuration(silent / 1000)}: ${Math.floor(voters / 2) + 1} of the ${voters} voters must reach each other`,
+      hint === undefined ? {} : { hint },
+    )
   }
 
   onApplied(listener: (applied: Applied) => void): () => void {

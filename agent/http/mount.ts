@@ -109,7 +109,10 @@ function parse<T extends z.ZodType>(schema: T, value: unknown, prefix: readonly 
 /** An answer from this agent's own copy says so, and how new it is. */
 function markLocal({ cluster }: Services, reply: FastifyReply, query: Record<string, unknown>): void {
   if (query.consistency !== 'local') return
-  reply.header('submarine-consistency', 'local').header('submarine-applied-index', cluster.appliedIndex())
+  reply
+    .header('submarine-consistency', 'local')
+    .header('submarine-applied-index', cluster.appliedIndex())
+    .header('submarine-age', cluster.copyAge() ?? 'unknown')
 }
 
 /** A single object carries its version as its ETag. */

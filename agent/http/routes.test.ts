@@ -127,6 +127,7 @@ describe('every route of the table', () => {
     const authorization = `Bearer ${userToken}`
     const got = await fetch2(served.h2, '/api/v2/experiments/exp-own?consistency=local', { authorization })
     expect(got.status).toBe(200)
+    expect(got.headers).toMatchObject({ 'submarine-consistency': 'local', 'submarine-age': '0' })
     expect(JSON.parse(got.text)).toMatchObject({ id: 'exp-own', state: 'Running' })
     const made = await fetch2(
       served.h2,

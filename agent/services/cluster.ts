@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { openApi, ProblemError } from '../../contract/index.ts'
 import type { Actor, BackupRequest, Cluster as ClusterView, JoinReply, JoinRequest, JoinToken, Version } from '../../contract/index.ts' // prettier-ignore
+import type { Cluster } from '../cluster/cluster.ts'
 import { fingerprint } from '../cluster/identity/ca.ts'
 import { encodeJoinToken } from '../cluster/identity/join-token.ts'
 import { sha256Of } from '../cluster/identity/seal.ts'
@@ -25,6 +26,8 @@ export interface ClusterService {
   addresses(): string[]
   /** What this agent's own copy is as new as. */
   appliedIndex(): number
+  /** Seconds since that copy was known to be as new as the leader's; null when never since the start. */
+  copyAge(): number | null
   /** May work be sent here: a leader is known, and the disk has room. */
   ready(): { ready: boolean; leader: string | null; disk_low: boolean }
 }
@@ -66,12 +69,19 @@ export function createClusterService(deps: ServiceDeps): ClusterService {
       return backup(request)
     },
     appliedIndex: () => cluster.status().applied,
+    copyAge: () => copyAge(cluster),
     ready() {
       const { leader } = cluster.status()
       const disk_low = space.low()
       return { ready: leader !== null && !disk_low, leader, disk_low }
     },
   }
+}
+
+/** Rounded up: never shown newer than it is. */
+function copyAge(cluster: Cluster): number | null {
+  const ms = cluster.staleMs()
+  return ms === null ? null : Math.ceil(ms / 1000)
 }
 
 function versionOf({ cluster, version, demo }: ServiceDeps, { id, name, ca }: ClusterRow): Version {
@@ -115,5 +125,6 @@ function clusterView({ cluster }: ServiceDeps, { id, name, created_at }: Cluster
     may_fail: Math.max(0, Math.floor((voters.length - 1) / 2) - silent),
     members: members.toSorted((a, b) => a.member - b.member),
     warnings: warningsOf(cluster),
+    copy_age: copyAge(cluster),
   }
 }

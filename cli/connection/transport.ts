@@ -26,6 +26,7 @@ export class Transport {
   readonly #options: TransportOptions
   readonly #known: string[]
   #at = 0
+  #copyAge: number | 'unknown' | undefined
   #dispatcher: Agent
   constructor(options: TransportOptions) {
     this.#options = options
@@ -35,6 +36,11 @@ export class Transport {
 
   get addresses(): readonly string[] {
     return this.#known
+  }
+
+  /** Seconds: how old the oldest copy is that answered a local read; undefined when none did. */
+  get copyAge(): number | 'unknown' | undefined {
+    return this.#copyAge
   }
 
   /** Agents heard of meanwhile, tried when the known ones fail. */
@@ -79,6 +85,7 @@ export class Transport {
     try {
       const response = await fetchInTime(origin + path, init, this.#dispatcher)
       const isPassing = response.status === 503 && passing.test(await response.clone().text())
+      this.#noteAge(response.headers.get('submarine-age'))
       if (isPassing) failures.reasons.set(origin, 'it has no leader, or too much to do')
       return { response, passing: isPassing }
     } catch (error) {
@@ -87,6 +94,12 @@ export class Transport {
       if (isDistrust(error)) failures.strangers.add(origin)
       return undefined
     }
+  }
+
+  #noteAge(header: string | null): void {
+    if (header === null || this.#copyAge === 'unknown') return
+    const age = Number(header)
+    this.#copyAge = Number.isSafeInteger(age) ? Math.max(this.#copyAge ?? 0, age) : 'unknown'
   }
 }
 

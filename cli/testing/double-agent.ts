@@ -127,7 +127,7 @@ export class DoubleAgent {
         return [201, { user: json().user, rank: 'admin', token, expires_at: '2099-01-01T00:00:00Z' }, { 'set-cookie': `session=${token}; HttpOnly` }]
       }
       case 'session.delete': return [204, undefined]
-      case 'cluster.get': return [200, { id: 'c1', name: 'lab', created_at: '2026-01-01T00:00:00Z', leader: 'n1', term: 1, commit_index: 1, applied_index: 1, voters: c.agents.length, may_fail: 1, warnings: [],
+      case 'cluster.get': return [200, { id: 'c1', name: 'lab', created_at: '2026-01-01T00:00:00Z', leader: 'n1', term: 1, commit_index: 1, applied_index: 1, voters: c.agents.length, may_fail: 1, warnings: [], copy_age: 0,
         members: c.authority ? c.agents.map((a, i) => ({ member: i, node: `n${i}`, name: `node-${i}`, address: a.address, role: 'voter', leader: i === 0, reachable: true })) : [] }]
       case 'joinTokens.create': return [201, { token: 'join-me', expires_at: '2099-01-01T00:00:00Z' }]
       case 'nodes.list': case 'events.list': case 'experiments.events': return page([])

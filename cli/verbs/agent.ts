@@ -6,7 +6,7 @@ import type { AgentOptions, PeerAddress } from '../agent-module.ts'
 import { isHostPort } from '../connection/address.ts'
 import { UsageError } from '../failure.ts'
 import type { Tool } from '../tool.ts'
-import { bytesOption, cpuOption, hostPortOption, nameOption, wholeOption } from './options.ts'
+import { bytesOption, cpuOption, durationOption, hostPortOption, nameOption, wholeOption } from './options.ts'
 
 export interface StartOptions {
   data: string
@@ -24,6 +24,7 @@ export interface StartOptions {
   docker: boolean
   processRuntime?: boolean
   httpLoopback?: number
+  replaceVoterAfter?: number
   logLevel: string
 }
 
@@ -69,6 +70,11 @@ function startOptions(command: Command): Command {
     .option('--no-docker', 'do not use Docker')
     .option('--process-runtime', 'also run tasks as plain processes, without isolation')
     .option('--http-loopback <port>', 'also serve plain HTTP on 127.0.0.1', wholeOption(0, 65_535))
+    .option(
+      '--replace-voter-after <duration>',
+      'replace a voter silent for this long by a live host that does not vote yet (default: 10 mins)',
+      durationOption,
+    )
     .addOption(
       new Option('--log-level <level>', 'how much to log')
         .choices(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
@@ -97,7 +103,7 @@ export function readStartOptions(options: StartOptions, cwd: string): AgentOptio
   if (options.clusterName && !options.create) throw new UsageError('--cluster-name goes with --create')
   if (options.dockerSocket && !options.docker)
     throw new UsageError('give --docker-socket or --no-docker, not both')
-  const { name, advertise, bind, defaultImage, dockerSocket, httpLoopback, join } = options
+  const { name, advertise, bind, defaultImage, dockerSocket, httpLoopback, join, replaceVoterAfter } = options
   const share = shareOf(options)
   return {
     data: path.resolve(cwd, options.data),
@@ -112,6 +118,7 @@ export function readStartOptions(options: StartOptions, cwd: string): AgentOptio
     docker: options.docker,
     processRuntime: options.processRuntime ?? false,
     ...(httpLoopback === undefined ? {} : { httpLoopback }),
+    ...(replaceVoterAfter === undefined ? {} : { replaceVoterAfterMs: replaceVoterAfter * 1000 }),
     logLevel: options.logLevel,
   }
 }

@@ -4,7 +4,7 @@ import { type Connection, memberOrigins } from '../connection/open.ts'
 import { clusterDetails, eventLine, nodeDetails, nodeTable } from '../output/describe.ts'
 import { print, printItem } from '../output/print.ts'
 import { plain, properties } from '../output/table.ts'
-import { type CommonOptions, connected, type Tool, verb } from '../tool.ts'
+import { type CommonOptions, connected, consistencyOf, readVerb, type Tool, verb } from '../tool.ts'
 import { watchEvents } from '../connection/watch.ts'
 import { learnMembers } from '../connection/open.ts'
 import { collect } from './pages.ts'
@@ -14,9 +14,9 @@ import { recoveryVerbs } from './recovery.ts'
 
 export function clusterVerbs(program: Command, tool: Tool): void {
   const cluster = program.command('cluster').description('the cluster as a whole')
-  verb(cluster, 'status', 'members, leader, health').action((options: CommonOptions) =>
+  readVerb(cluster, 'status', 'members, leader, health').action((options: CommonOptions) =>
     connected(tool, options, async (connection) => {
-      const status = await connection.client.call('cluster.get', {})
+      const status = await connection.client.call('cluster.get', { query: consistencyOf(options) })
       await refreshAddresses(tool, connection)
       print(tool.terminal, options.output, status, () => clusterDetails(tool.terminal, status))
     }),
@@ -41,15 +41,17 @@ export function clusterVerbs(program: Command, tool: Tool): void {
 
 export function nodeVerbs(program: Command, tool: Tool): void {
   const node = program.command('node').description('hosts of the cluster')
-  verb(node, 'list', 'all nodes with their live figures').action((options: CommonOptions) =>
+  readVerb(node, 'list', 'all nodes with their live figures').action((options: CommonOptions) =>
     connected(tool, options, async ({ client }) => {
-      const page = await collect((query) => client.call('nodes.list', { query }))
+      const page = await collect((query) =>
+        client.call('nodes.list', { query: { ...query, ...consistencyOf(options) } }),
+      )
       print(tool.terminal, options.output, page, () => nodeTable(tool.terminal, page.items))
     }),
   )
-  verb(node, 'get <name>', 'one node, by name or id').action((name: string, options: CommonOptions) =>
+  readVerb(node, 'get <name>', 'one node, by name or id').action((name: string, options: CommonOptions) =>
     connected(tool, options, async ({ client }) => {
-      const found = await client.call('nodes.get', { params: { node: name } })
+      const found = await client.call('nodes.get', { params: { node: name }, query: consistencyOf(options) })
       print(tool.terminal, options.output, found, () => nodeDetails(found))
     }),
   )
@@ -69,14 +71,17 @@ export function nodeVerbs(program: Command, tool: Tool): void {
 
 export function eventVerbs(program: Command, tool: Tool): void {
   const event = program.command('event').description('what happened')
-  verb(event, 'list', 'what happened in the cluster, oldest first')
+  readVerb(event, 'list', 'what happened in the cluster, oldest first')
     .option('-w, --watch', 'go on with what happens from now')
     .option('--limit <n>', 'how many of the newest', wholeOption(1, 10_000), 50)
     .action((options: CommonOptions & { watch?: boolean; limit: number }) =>
       connected(tool, options, async (connection) => {
         const { client } = connection
         const { terminal } = tool
-        const page = await collect((query) => client.call('events.list', { query }), options.limit)
+        const page = await collect(
+          (query) => client.call('events.list', { query: { ...query, ...consistencyOf(options) } }),
+          options.limit,
+        )
         const items = page.items.toReversed()
         if (!options.watch)
           return print(terminal, options.output, { ...page, items }, () => items.map(eventLine).join(''))

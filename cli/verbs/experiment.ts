@@ -7,7 +7,7 @@ import { eventLine, experimentDetails, experimentTable } from '../output/describ
 import { print } from '../output/print.ts'
 import { plain } from '../output/table.ts'
 import { readSpecFile } from '../spec/read.ts'
-import { type CommonOptions, connected, type Tool, verb } from '../tool.ts'
+import { type CommonOptions, connected, consistencyOf, readVerb, type Tool, verb } from '../tool.ts'
 import { experimentDataVerbs } from './experiment-data.ts'
 import { exitOf, followToEnd, orInterrupt, printLogs } from './follow.ts'
 import { durationOption, sinceOption, tagOption, wholeOption } from './options.ts'
@@ -70,7 +70,7 @@ function listVerbs(experiment: Command, tool: Tool): void {
     name?: string
     limit: number
   }
-  verb(experiment, 'list', 'experiments, newest first')
+  readVerb(experiment, 'list', 'experiments, newest first')
     .addOption(new Option('--state <state>', 'only those in this state').choices(states))
     .option('--owner <user>', 'only those of this user')
     .option('--name <name>', 'only those with this name')
@@ -80,18 +80,20 @@ function listVerbs(experiment: Command, tool: Tool): void {
         const { state, owner, name } = options
         const filter = { ...(state && { state }), ...(owner && { owner }), ...(name && { name }) }
         const page = await collect(
-          (query) => client.call('experiments.list', { query: { ...query, ...filter } }),
+          (query) =>
+            client.call('experiments.list', { query: { ...query, ...filter, ...consistencyOf(options) } }),
           options.limit,
         )
         print(terminal, options.output, page, () => experimentTable(terminal, page.items))
         if (page.next_page_token !== null) terminal.err(`more exist: raise --limit\n`)
       }),
     )
-  verb(experiment, 'get <id>', 'one experiment with its tasks').action((id: string, options: CommonOptions) =>
-    connected(tool, options, async ({ client }) => {
-      const found = await findExperiment(client, id)
-      print(terminal, options.output, found, () => experimentDetails(terminal, found))
-    }),
+  readVerb(experiment, 'get <id>', 'one experiment with its tasks').action(
+    (id: string, options: CommonOptions) =>
+      connected(tool, options, async ({ client }) => {
+        const found = await findExperiment(client, id, consistencyOf(options))
+        print(terminal, options.output, found, () => experimentDetails(terminal, found))
+      }),
   )
 }
 
@@ -177,11 +179,13 @@ function stopVerbs(experiment: Command, tool: Tool): void {
         )
       }),
   )
-  verb(experiment, 'events <id>', 'what happened to it and its tasks, oldest first').action(
+  readVerb(experiment, 'events <id>', 'what happened to it and its tasks, oldest first').action(
     (id: string, options: CommonOptions) =>
       connected(tool, options, async ({ client }) => {
-        const params = { experiment: (await findExperiment(client, id)).id }
-        const page = await collect((query) => client.call('experiments.events', { params, query }))
+        const params = { experiment: (await findExperiment(client, id, consistencyOf(options))).id }
+        const page = await collect((query) =>
+          client.call('experiments.events', { params, query: { ...query, ...consistencyOf(options) } }),
+        )
         print(terminal, options.output, page, () => page.items.map(eventLine).join(''))
       }),
   )

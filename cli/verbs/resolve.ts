@@ -5,9 +5,13 @@ import { UsageError } from '../failure.ts'
 import { taskName } from '../output/describe.ts'
 
 /** An experiment by id, or by name where only one has it. */
-export async function findExperiment(client: Client, idOrName: string): Promise<Experiment> {
+export async function findExperiment(
+  client: Client,
+  idOrName: string,
+  query: { consistency?: 'local' } = {},
+): Promise<Experiment> {
   try {
-    return await client.call('experiments.get', { params: { experiment: idOrName } })
+    return await client.call('experiments.get', { params: { experiment: idOrName }, query })
   } catch (error) {
     if (!(error instanceof ProblemError) || error.code !== 'not_found') throw error
   }
@@ -15,7 +19,7 @@ export async function findExperiment(client: Client, idOrName: string): Promise<
   const named =
     idOrName.length > 63
       ? []
-      : await client.call('experiments.list', { query: { name: idOrName, page_size: 10 } })
+      : await client.call('experiments.list', { query: { name: idOrName, page_size: 10, ...query } })
   const found = Array.isArray(named) ? [] : named.items.filter((e) => e.name === idOrName)
   if (found.length === 1 && found[0]) return found[0]
   if (found.length === 0)

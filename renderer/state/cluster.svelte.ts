@@ -16,6 +16,7 @@ export class ClusterState {
   #info = $state.raw<Cluster | undefined>(undefined)
   #connection = $state<Connection>('connecting')
   #old = $state(false)
+  #asOf = $state<number | undefined>(undefined)
   #loaded = $state(false)
   #pending: WatchEvent[] = []
   #stop: AbortController | undefined
@@ -46,6 +47,10 @@ export class ClusterState {
   /** What is shown came from one agent's own copy while no leader was there. */
   get old(): boolean {
     return this.#old || this.withoutLeader
+  }
+  /** When the copy was last known to be as new as the leader's, by this page's clock; undefined when that is not known. */
+  get asOf(): number | undefined {
+    return this.#asOf
   }
   get loaded(): boolean {
     return this.#loaded
@@ -140,6 +145,7 @@ export class ClusterState {
     if (without && old && value.leader !== null)
       ({ value, old } = await this.#api.read('cluster.get', { query: { consistency: 'strong' }, signal }))
     this.#info = old ? { ...value, leader: null } : value
+    this.#asOf = value.copy_age === null ? undefined : Date.now() - value.copy_age * 1000
     this.#old = old
   }
 

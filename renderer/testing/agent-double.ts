@@ -72,6 +72,7 @@ const handlers: Record<string, Handler> = {
       voters: 3,
       may_fail: 1,
       warnings: [],
+      copy_age: world.quorum ? 0 : 12,
       members: [...nodes.values()].map((node) => ({
         member: node.member,
         node: node.id,

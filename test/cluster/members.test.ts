@@ -154,3 +154,53 @@ describe('a damaged member', () => {
     expect(caughtUp).toMatchObject({ state: 'Running', tasks: [{ attempt: 1 }] })
   })
 })
+
+describe('voters', () => {
+  it('are handed the leadership by a planned stop, before it closes', async () => {
+    const here = (lab = await Lab.start())
+    const leader = await here.leader()
+    const before = (await here.client().call('cluster.get', {})).term
+    await leader.kill('SIGTERM')
+    const [, heir] = /leadership was handed over to (host-\d)/.exec(await leader.log()) ?? []
+    const next = here.agents.find(({ name }) => name === heir)
+    if (!next) throw new Error(`nobody was named:\n${await leader.log()}`)
+    // Known to it before the old one was gone: nothing is waited for here.
+    const now = await here.client(next).call('cluster.get', { query: { consistency: 'local' } })
+    expect([now.leader, now.term]).toEqual([next.node, before + 1])
+    await here.client(next).call('joinTokens.create', {})
+  })
+
+  it('that are silent for long are replaced by a live learner, and come back as one', async () => {
+    const here = (lab = await Lab.start({ agents: 4, args: ['--replace-voter-after', '3s'] }))
+    const before = await roles(here)
+    const leader = await here.leader()
+    const silent = here.agents.find((agent) => agent !== leader && before[agent.name] === 'voter')
+    const learner = Object.keys(before).find((name) => before[name] === 'learner')
+    if (!silent || !learner) throw new Error(`expected a voter and a learner: ${JSON.stringify(before)}`)
+    await silent.kill()
+    const after = { ...before, [silent.name]: 'learner', [learner]: 'voter' }
+    await eventually(
+      'it is replaced',
+      async () => JSON.stringify(await roles(here)) === JSON.stringify(after),
+    )
+    await silent.start()
+    await here.ready()
+    expect(await roles(here)).toEqual(after)
+  })
+
+  it('are five of five hosts; of four that are left, three, and of three, three', async () => {
+    const here = (lab = await Lab.start({ agents: 5 }))
+    expect(Object.values(await roles(here))).toEqual(Array.from({ length: 5 }, () => 'voter'))
+    for (const hosts of [4, 3]) {
+      const leader = await here.leader()
+      const leaving = here.agents.find((agent) => agent.running && agent !== leader)
+      if (!leaving) throw new Error('expected another than the leader')
+      await remove(here, leaving)
+      await ended(leaving)
+      await eventually(`three of ${hosts} vote`, async () => {
+        const now = Object.values(await roles(here))
+        return now.length === hosts && now.filter((role) => role === 'voter').length === 3
+      })
+    }
+  })
+})

@@ -240,7 +240,7 @@ describe('the console', needs.chromium, () => {
     opened.expect(/status of 503.*\/api\/v2\//)
     await third?.kill()
     await nodes.banner.waitFor()
-    expect(await nodes.banner.innerText()).toMatch(/no leader.*may be old/is)
+    expect(await nodes.banner.innerText()).toMatch(/no leader.*may be old: as of \d+s ago/is)
     await expect.poll(() => nodes.foot.innerText(), soon).toContain('may be old')
     await nodes.go('Experiments')
     await expect.poll(() => new ExperimentsPage(opened.page).names(), soon).toContain('sleeper')

@@ -92,6 +92,10 @@ export class ClusterDouble implements Cluster {
     if (this.#log.leader === null) throw new ProblemError('no_leader')
   }
 
+  staleMs(): number | null {
+    return this.#log.leader === null ? 12_345 : 0
+  }
+
   onApplied(listener: (applied: Applied) => void): () => void {
     this.#applied.add(listener)
     return () => this.#applied.delete(listener)
