@@ -94,22 +94,9 @@ export class Agent {
     await gone
   }
 
-  /** What it ran as plain processes outlives it, which is right for an agent and wrong for a test. */
-  async endTasks(): Promise<void> {
-    for (const leader of await this.processes()) if (isAlive(leader)) signalGroup(leader.pid, 'SIGKILL')
-  }
-
   /** What it has started as plain processes and not cleared away yet. */
-  async processes(): Promise<NonNullable<Running['leader']>[]> {
-    const folder = join(this.data, 'processes')
-    const found: NonNullable<Running['leader']>[] = []
-    for (const attempt of await readdir(folder).catch(() => [])) {
-      const files = filesIn(join(folder, attempt))
-      const running = await readFile(files.running, 'utf8').catch(() => '{}')
-      const { leader } = JSON.parse(running) as Partial<Running>
-      if (leader) found.push(leader)
-    }
-    return found
+  processes(): Promise<NonNullable<Running['leader']>[]> {
+    return processesIn(this.data)
   }
 
   get running(): boolean {
@@ -119,6 +106,23 @@ export class Agent {
   log(): Promise<string> {
     return readFile(`${this.data}.log`, 'utf8').catch(() => '')
   }
+}
+
+/** What an agent ran as plain processes outlives it, which is right for an agent and wrong for a test. */
+export async function endTasksIn(data: string): Promise<void> {
+  for (const leader of await processesIn(data)) if (isAlive(leader)) signalGroup(leader.pid, 'SIGKILL')
+}
+
+async function processesIn(data: string): Promise<NonNullable<Running['leader']>[]> {
+  const folder = join(data, 'processes')
+  const found: NonNullable<Running['leader']>[] = []
+  for (const attempt of await readdir(folder).catch(() => [])) {
+    const files = filesIn(join(folder, attempt))
+    const running = await readFile(files.running, 'utf8').catch(() => '{}')
+    const { leader } = JSON.parse(running) as Partial<Running>
+    if (leader) found.push(leader)
+  }
+  return found
 }
 
 export class Lab {
@@ -286,7 +290,7 @@ export class Lab {
 
   async stop(): Promise<void> {
     await Promise.all(this.agents.map((agent) => agent.kill()))
-    for (const agent of this.agents) await agent.endTasks()
+    for (const agent of this.agents) await endTasksIn(agent.data)
     await rm(this.folder, { recursive: true, force: true })
   }
 }

@@ -28,6 +28,9 @@ export interface Need {
   meta?: { lacking: Lacking }
 }
 
+/** Preloaded into a process, it reads the offset of its clock from a file. */
+export const faketime = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/faketime/libfaketimeMT.so.1`
+
 const setup = 'run "npm test -- --setup" as root on Debian'
 
 const root = need(process.getuid?.() === 0, { what: 'root', remedy: 'run the tests as root' })
@@ -46,6 +49,12 @@ export const needs = {
   namespaces,
   /** A private Docker Engine (test/docker/engine.ts). */
   engine: allOf(namespaces, commands('dockerd', 'containerd', 'runc', 'iptables')),
+  /** Agents on hosts of their own that are cut off, filled up, and given wrong clocks and failing disks (test/chaos). */
+  chaos: allOf(
+    namespaces,
+    commands('iptables', 'strace'),
+    need(existsSync(faketime), { what: 'libfaketime', remedy: setup }),
+  ),
   chromium: need(chromium() !== undefined, { what: 'Chromium', remedy: setup }),
   /** Writes the databases in which Chromium keeps whom it trusts. */
   certutil: commands('certutil'),

@@ -1,0 +1,48 @@
+// npm run chaos -- --minutes 10 --seed S [--agents 3|5] [--once] [--out DIR]
+import { randomInt } from 'node:crypto'
+import { parseArgs } from 'node:util'
+import { needs } from '../setup/needs.ts'
+import { type ChaosOptions, runChaos } from './chaos.ts'
+import { Fleet } from './fleet.ts'
+import { describeReport, keep } from './report.ts'
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '10' },
+    seed: { type: 'string' },
+    agents: { type: 'string', default: '3' },
+    once: { type: 'boolean', default: false },
+    out: { type: 'string' },
+  },
+})
+
+function readOptions(): ChaosOptions {
+  const agents = Number(values.agents)
+  if (agents !== 3 && agents !== 5) throw new RangeError(`--agents is 3 or 5, not ${values.agents}`)
+  const minutes = Number(values.minutes)
+  if (!(minutes > 0)) throw new RangeError(`--minutes is a number above 0, not ${values.minutes}`)
+  const seed = values.seed === undefined ? randomInt(1e9) : Number(values.seed)
+  if (!Number.isSafeInteger(seed)) throw new RangeError(`--seed is a whole number, not ${values.seed}`)
+  const say = (line: string) => console.log(line)
+  return { agents, seed, say, ...(values.once ? {} : { seconds: minutes * 60 }) }
+}
+
+const { meta } = needs.chaos
+if (meta) throw new Error(`chaos needs ${meta.lacking.what}: ${meta.lacking.remedy}`)
+const options = readOptions()
+const length = values.once ? '--once' : `--minutes ${values.minutes}`
+const repeat = `npm run chaos -- ${length} --seed ${options.seed} --agents ${options.agents}`
+console.log(`${repeat}\nstarting ${options.agents} agents`)
+const fleet = await Fleet.start(options.agents)
+try {
+  const report = await runChaos(fleet, options)
+  const text = describeReport(report)
+  console.log(text)
+  if (report.verdict !== 'ok') {
+    console.log(`kept in ${await keep(fleet, report, values.out)}\nagain: ${repeat}`)
+    process.exitCode = 1
+  }
+} finally {
+  await fleet.stop()
+  await fleet.removeFolder()
+}
