@@ -127,7 +127,11 @@ export class Reader {
   }
 
   bytes(): Uint8Array {
-    const n = this.count()
+    return this.take(this.int())
+  }
+
+  take(n: number): Uint8Array {
+    this.#need(n)
     return this.#data.subarray(this.#pos, (this.#pos += n))
   }
 

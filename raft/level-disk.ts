@@ -3,7 +3,7 @@ import { access, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises
 import path from 'node:path'
 import { Level } from 'level'
 import type { Disk, FileWriter, KeyValue } from './disk.ts'
-import { checkLevelFiles } from './leveldb-check.ts'
+import { findLevelDamage } from './leveldb-check.ts'
 import { REJOIN, StoreError } from './store.ts'
 
 /** A folder of the file system, its databases in LevelDB. Nothing is made there before the first write. */
@@ -31,9 +31,9 @@ const LEVEL_OPTIONS = { compression: false, writeBufferSize: 16 << 20, valueEnco
 
 async function openLevel(dir: string, create: boolean): Promise<KeyValue> {
   if (create) await rm(dir, { recursive: true, force: true })
-  else if (await isThere(dir)) await checkLevelFiles(dir)
-  else throw new StoreError('missing', `there is no database ${dir}`)
+  else if (!(await isThere(dir))) throw new StoreError('missing', `there is no database ${dir}`)
   if (create) await makeFolder(dir)
+  else await checkFiles(dir)
   const db = new Level<string, Buffer>(dir, {
     ...LEVEL_OPTIONS,
     createIfMissing: create,
@@ -53,6 +53,11 @@ async function openLevel(dir: string, create: boolean): Promise<KeyValue> {
     range: (from, to) => db.iterator({ gte: from, lt: to }),
     close: () => db.close(),
   }
+}
+
+async function checkFiles(dir: string): Promise<void> {
+  const damage = await findLevelDamage(dir, { tables: true })
+  if (damage !== undefined) throw new StoreError('corrupt', `${damage}. ${REJOIN}`)
 }
 
 type LevelOp = { type: 'put'; key: string; value: Buffer } | { type: 'del'; key: string }

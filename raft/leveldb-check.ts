@@ -1,69 +1,55 @@
-import { readFile, readdir } from 'node:fs/promises'
+import { readFile, readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { crc32c } from './crc32c.ts'
-import { REJOIN, StoreError } from './store.ts'
+import { readLogFile } from './level-log-file.ts'
+import { readManifest, type LiveFiles } from './level-manifest.ts'
+import { tableDamage } from './level-table.ts'
 
 /**
- * LevelDB answers a damaged record in its write-ahead log or manifest by silently dropping the rest of the 32 KiB
- * block, and offers no option against it through this binding. So the files are checked before it opens them. What a
- * power cut may leave is accepted: a last record that is incomplete or wrong, with no correct one after it.
+ * What is wrong with a LevelDB database that is not open, if anything. LevelDB answers a damaged record in its
+ * write-ahead log or manifest by silently dropping the rest of the 32 KiB block, a damaged table by wrong values, a lost
+ * log or CURRENT by an older or empty database, and offers no option against any of it through this binding. So its
+ * files are looked at before it opens them. Tables can be checked where they are not compressed.
  */
-export async function checkLevelFiles(dir: string): Promise<void> {
-  const current = await readFile(path.join(dir, 'CURRENT'), 'utf8').catch(() => undefined)
-  if (current === undefined)
-    throw new StoreError('corrupt', `${dir}: the file CURRENT is lost, and with it the database. ${REJOIN}`)
+export async function findLevelDamage(dir: string, o: { tables: boolean }): Promise<string | undefined> {
+  const names = await readdir(dir)
+  const current = names.includes('CURRENT') ? await readFile(path.join(dir, 'CURRENT'), 'utf8') : undefined
+  if (current === undefined) return `${dir}: the file CURRENT is lost, and with it the database`
   const manifest = current.trim()
-  if (!/^MANIFEST-\d+$/.test(manifest))
-    throw new StoreError('corrupt', `${dir}: the file CURRENT is damaged. ${REJOIN}`)
-  const logs = (await readdir(dir)).filter((f) => f.endsWith('.log'))
-  for (const name of [manifest, ...logs]) {
+  if (!/^MANIFEST-\d+$/.test(manifest) || !names.includes(manifest))
+    return `${dir}: the file CURRENT is damaged`
+  const live = await readLive(path.join(dir, manifest))
+  if (typeof live === 'string') return live
+  const logs = names.filter((name) => name.endsWith('.log'))
+  if (live.log !== undefined && !logs.some((name) => numberOf(name) === live.log))
+    return `${dir}: the write-ahead log ${live.log} is lost`
+  for (const name of logs) {
     const file = path.join(dir, name)
-    const data = await readFile(file).catch((cause: unknown) => {
-      throw new StoreError('corrupt', `${file} cannot be read. ${REJOIN}`, { cause })
-    })
-    const at = firstDamage(data)
-    if (at !== undefined) throw new StoreError('corrupt', `${file} is damaged at byte ${at}. ${REJOIN}`)
+    const { damage } = readLogFile(await readFile(file))
+    if (damage !== undefined) return `${file} is damaged at byte ${damage}`
   }
-}
-
-const BLOCK = 32768
-const HEADER = 7
-
-/** LevelDB's log format: records [masked crc32c u32][length u16][type u8][data] that never cross a block's end. */
-function firstDamage(file: Buffer): number | undefined {
-  let pos = 0
-  while (pos < file.length) {
-    const leftInBlock = BLOCK - (pos % BLOCK)
-    if (leftInBlock < HEADER) {
-      pos += leftInBlock
-      continue
-    }
-    const end = recordEnd(file, pos)
-    if (end === undefined) return somethingFollows(file, pos) ? pos : undefined
-    pos = end
+  for (const [number, size] of live.tables) {
+    const name = names.find((n) => /\.(ldb|sst)$/.test(n) && numberOf(n) === number)
+    const damage =
+      name === undefined ? 'it is lost' : await tableFileDamage(path.join(dir, name), size, o.tables)
+    if (damage !== undefined) return `${path.join(dir, name ?? `table ${number}`)}: ${damage}`
   }
   return undefined
 }
 
-/** Undefined when no whole, correct record stands at `pos`. */
-function recordEnd(file: Buffer, pos: number): number | undefined {
-  if (pos + HEADER > file.length) return undefined
-  const end = pos + HEADER + file.readUInt16LE(pos + 4)
-  const type = file[pos + 6] as number
-  if (type < 1 || type > 4 || end > file.length || end - pos > BLOCK - (pos % BLOCK)) return undefined
-  return unmask(file.readUInt32LE(pos)) === crc32c(file.subarray(pos + 6, end)) ? end : undefined
+async function readLive(file: string): Promise<LiveFiles | string> {
+  const { records, damage } = readLogFile(await readFile(file))
+  if (damage !== undefined) return `${file} is damaged at byte ${damage}`
+  try {
+    return readManifest(records)
+  } catch {
+    return `${file} cannot be understood`
+  }
 }
 
-/** A wrong record is the torn last one only if no correct record follows, in its block or at the start of a later one. */
-function somethingFollows(file: Buffer, pos: number): boolean {
-  const blockEnd = pos - (pos % BLOCK) + BLOCK
-  for (let p = pos + 1; p < Math.min(blockEnd, file.length); p++)
-    if (recordEnd(file, p) !== undefined) return true
-  for (let p = blockEnd; p < file.length; p += BLOCK) if (recordEnd(file, p) !== undefined) return true
-  return false
+async function tableFileDamage(file: string, size: number, blocks: boolean): Promise<string | undefined> {
+  if (!blocks) return (await stat(file)).size === size ? undefined : 'it is cut off'
+  const table = await readFile(file)
+  return table.length === size ? tableDamage(table) : 'it is cut off'
 }
 
-function unmask(masked: number): number {
-  const rot = (masked - 0xa282ead8) >>> 0
-  return ((rot >>> 17) | (rot << 15)) >>> 0
-}
+const numberOf = (name: string): number => parseInt(name, 10)

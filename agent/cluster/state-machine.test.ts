@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Level } from 'level'
@@ -117,6 +117,27 @@ describe('the state machine on LevelDB', () => {
     expect(await codes(again, 'e2')).toEqual(['experiment.accepted'])
   })
 
+  it('is the same after a snapshot of many rows came in pieces of any size', async () => {
+    const one = await machine('a')
+    run(one, found, ...Array.from({ length: 500 }, (_, i) => submit(`grün-${i}`)))
+    const { index, data } = one.snapshot()
+    const image: Uint8Array[] = []
+    for await (const piece of data) {
+      expect(piece.length).toBeLessThan(100_000)
+      image.push(piece)
+    }
+    const whole = Buffer.concat(image)
+    expect(whole.length).toBeGreaterThan(300_000)
+    for (const size of [7, 4099, whole.length]) {
+      const other = await machine(`b${size}`)
+      await other.restore(index, [], cut(whole, size))
+      expect(other.state.experiments.toJS()).toEqual(one.state.experiments.toJS())
+      await close(other)
+      const again = await machine(`b${size}`)
+      expect(again.state.experiments.toJS()).toEqual(one.state.experiments.toJS())
+    }
+  })
+
   it('tells its watchers what changed, and that everything did after a restore', async () => {
     const one = await machine('a')
     const seen: unknown[] = []
@@ -136,21 +157,25 @@ describe('the state machine on LevelDB', () => {
   })
 })
 
+async function* cut(whole: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < whole.length; at += size) yield whole.subarray(at, at + size)
+}
+
 describe('a damaged state database', () => {
-  it.each([
+  it.each<[string, string, (value: Buffer) => Buffer | undefined, string?]>([
     [
       'a row was altered',
       'is damaged',
       (value: Buffer) => Buffer.concat([value.subarray(0, -1), Buffer.from('?')]),
     ],
     ['a row was lost', 'lacks rows', () => undefined],
-  ])('is refused when %s', async (_case, says, change) => {
+    ['a session was lost', 'lacks rows', () => undefined, 's!c'],
+  ])('is refused when %s', async (_case, says, change, key = 'r!experiments!e1') => {
     const one = await machine()
     run(one, found, submit('e1'))
-    await one.flush(one.applied, [], true)
+    await one.flush(one.applied, [{ key: 'c', value: Buffer.from('answers') }], true)
     await close(one)
     const level = new Level<string, Buffer>(join(folder, 'a'), { valueEncoding: 'buffer' })
-    const key = 'r!experiments!e1'
     const value = change((await level.get(key)) ?? Buffer.alloc(0))
     await (value ? level.put(key, value) : level.del(key))
     await level.close()
@@ -158,4 +183,37 @@ describe('a damaged state database', () => {
     await expect(db.load()).rejects.toThrow(says)
     await db.close()
   })
+
+  it.each<[string, RegExp, (file: string) => Promise<void>]>([
+    ['a bit of its log', /\.log$/, (file) => flip(file, 100)],
+    ['the last bit of its log', /\.log$/, async (file) => flip(file, (await stat(file)).size - 1)],
+    ['a bit of its manifest', /^MANIFEST/, (file) => flip(file, 9)],
+    ['a bit of CURRENT', /^CURRENT/, (file) => flip(file, 12)],
+    ['its CURRENT', /^CURRENT/, (file) => rm(file)],
+    ['its log', /\.log$/, (file) => rm(file)],
+  ])('is refused without %s as it was, and nothing is deleted', async (_case, which, damage) => {
+    const one = await machine()
+    run(one, found, submit('e1'))
+    await one.flush(one.applied, [], true)
+    await close(one)
+    const files = await readdir(join(folder, 'a'))
+    const name = files.find((file) => which.test(file)) ?? expect.fail(`there is no ${String(which)}`)
+    await damage(join(folder, 'a', name))
+    const before = await readdir(join(folder, 'a'))
+    await expect(StateDb.open(join(folder, 'a'))).rejects.toThrow(/damaged|lost|understood/)
+    expect(await readdir(join(folder, 'a'))).toEqual(before)
+  })
+
+  it('is made anew when its creation was cut off', async () => {
+    await mkdir(join(folder, 'a'))
+    await writeFile(join(folder, 'a', 'LOCK'), '')
+    await writeFile(join(folder, 'a', 'MANIFEST-000001'), 'half')
+    expect((await machine('a')).applied).toBe(0)
+  })
 })
+
+async function flip(file: string, at: number): Promise<void> {
+  const data = await readFile(file)
+  data[at] = (data[at] ?? 0) ^ 2
+  await writeFile(file, data)
+}

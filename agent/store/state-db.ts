@@ -1,6 +1,8 @@
 import { Level } from 'level'
+import { readdir } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import type { Event } from '../../contract/index.ts'
+import { findLevelDamage } from '../../raft/index.ts'
 import { Tables } from '../cluster/image.ts'
 import type { State } from '../cluster/state.ts'
 
@@ -41,7 +43,7 @@ const after = (prefix: string) => ({ gt: prefix, lt: prefix + '\uffff' })
  */
 export class StateDb {
   readonly #db: Level<string, Buffer>
-  /** CRC of each row, and their sum, which every batch stores: a batch that LevelDB lost silently shows at the next start. */
+  /** CRC of each row and session, and their sum, which every batch stores: a batch that LevelDB lost silently shows at the next start. */
   readonly #sums = new Map<string, number>()
   #digest = 0
 
@@ -51,6 +53,8 @@ export class StateDb {
 
   /** A lost database is made anew: empty, it says applied 0, and raft restores its snapshot and replays its log. */
   static async open(dir: string): Promise<StateDb> {
+    const damage = (await hasData(dir)) ? await findLevelDamage(dir, { tables: false }) : undefined
+    if (damage) throw new StateDamaged(damage)
     const db = new Level<string, Buffer>(dir, { valueEncoding: 'buffer' })
     try {
       await db.open()
@@ -68,6 +72,7 @@ export class StateDb {
       tables.add(table, rest.join('!'), decode(key, value) as object)
       this.#count(key, value)
     }
+    for await (const [key, value] of this.#db.iterator(after('s!'))) this.#count(key, value)
     const mark = await this.#db.get(appliedKey)
     const { applied, digest } = mark ? (decode(appliedKey, mark) as Mark) : { applied: 0, digest: 0 }
     if (digest !== this.#digest)
@@ -97,9 +102,12 @@ export class StateDb {
       for (const subject of new Set([event.subject.id, workload]))
         if (subject) batch.put(`x!${subject}!${event.id}`, encode(event.id))
     }
-    for (const { key, value } of sessions) {
-      if (value) batch.put(`s!${key}`, encodeBytes(value))
-      else batch.del(`s!${key}`)
+    for (const session of sessions) {
+      const key = `s!${session.key}`
+      const value = session.value && encodeBytes(session.value)
+      if (value) batch.put(key, value)
+      else batch.del(key)
+      this.#count(key, value)
     }
     batch.put(appliedKey, encode({ applied, digest: this.#digest } satisfies Mark))
     await batch.write({ sync })
@@ -148,6 +156,15 @@ export class StateDb {
   close(): Promise<void> {
     return this.#db.close()
   }
+}
+
+/** A database whose creation was cut off has neither tables nor a log yet, and is made anew. */
+async function hasData(dir: string): Promise<boolean> {
+  const names = await readdir(dir).catch((e: unknown) => {
+    if ((e as { code?: unknown }).code === 'ENOENT') return []
+    throw e
+  })
+  return names.some((name) => name === 'CURRENT' || name.endsWith('.log') || name.endsWith('.ldb'))
 }
 
 /** Value = CRC-32 (4 bytes, big-endian) of the bytes after it. */
