@@ -48,9 +48,10 @@ export class Applier {
     return this.#sessions.rows()
   }
 
-  apply(entries: readonly Entry[]): void {
+  /** True when the members changed. */
+  apply(entries: readonly Entry[]): boolean {
     const last = entries.at(-1)
-    if (!last) return
+    if (!last) return false
     const { node, metrics } = this.#m
     let confChanged = false
     for (const e of entries) {
@@ -62,7 +63,7 @@ export class Applier {
     node.applied(last.index)
     this.#waiting.reads.onApplied(last.index)
     if (node.appliedIndex - this.#flushed >= FLUSH_ENTRIES) this.flush()
-    if (confChanged) this.#m.notify()
+    return confChanged
   }
 
   #applyConfig(e: Entry): boolean {

@@ -11,17 +11,10 @@ import { coreConfig, openState } from './opening.ts'
 import { Persister } from './persister.ts'
 import { Proposals } from './proposals.ts'
 import { Reads } from './reads.ts'
+import { Sender } from './sender.ts'
 import type { Sessions } from './sessions.ts'
 import { Snapshots } from './snapshots.ts'
-import {
-  NONE,
-  RaftError,
-  type ConfChange,
-  type ConfState,
-  type Index,
-  type Message,
-  type NodeId,
-} from './types.ts'
+import { NONE, RaftError, type ConfChange, type ConfState, type Index, type NodeId } from './types.ts'
 
 /** Turns of work before input is looked at again. */
 const MAX_TURNS = 8
@@ -37,6 +30,7 @@ export class RaftDriver {
   readonly #confWaiters: ConfWaiters
   readonly #snapshots: Snapshots
   readonly #input: Input
+  readonly #sender: Sender
   readonly #persister: Persister
   readonly #applier: Applier
   readonly #clock: Clock
@@ -63,7 +57,8 @@ export class RaftDriver {
       fatal: (e) => this.#fatal(e),
       schedule: () => this.#schedule(),
     })
-    this.#input = new Input(m, this.#proposals, this.#snapshots)
+    this.#sender = new Sender(m, this.#snapshots)
+    this.#input = new Input(m, this.#proposals, this.#snapshots, this.#sender)
     const waiting = { proposals: this.#proposals, reads: this.#reads, confWaiters: this.#confWaiters }
     this.#applier = new Applier(m, waiting, this.#snapshots, at)
     this.#persister = new Persister(m, (ready, hard) => this.#applier.install(ready, hard))
@@ -202,7 +197,7 @@ export class RaftDriver {
       get failed() {
         return failed()
       },
-      send: (messages) => this.#send(messages),
+      send: (messages) => this.#sender.send(messages),
       schedule: () => this.#schedule(),
       guard: (f) => this.#guard(f),
       fatal: (e) => this.#fatal(e),
@@ -248,27 +243,20 @@ export class RaftDriver {
     const { node } = this.#member
     const ready = node.ready(!this.#persister.busy)
     // First: what may leave now must not wait for disk or state machine (thesis 10.2.1).
-    this.#send(ready.messages)
+    this.#sender.send(ready.messages)
     this.#persister.persist(ready)
-    this.#applier.apply(ready.committed)
+    if (this.#applier.apply(ready.committed)) this.#onMembersChanged()
     for (const { id, index } of ready.reads) this.#reads.onRead(id, index, node.appliedIndex)
     if (ready.soft) this.#onSoftState()
   }
 
-  #send(messages: readonly Message[]): void {
-    if (messages.length === 0) return
-    const { o, metrics } = this.#member
-    const ordinary: Message[] = []
-    for (const m of messages) {
-      if (m.to === o.id) continue
-      if (m.type === 'snapshot') this.#snapshots.send(m)
-      else ordinary.push(m)
-    }
-    metrics.messagesOut += ordinary.length
-    if (ordinary.length > 0) o.transport.send(ordinary)
-  }
-
   // ---- changes, failure
+
+  /** A leader that removed itself may be gone in a moment, and the others must not have to guess that it was committed. */
+  #onMembersChanged(): void {
+    this.#sender.release()
+    this.#notify()
+  }
 
   #onSoftState(): void {
     const { role, leader, term } = this.#member.node
@@ -323,6 +311,7 @@ export class RaftDriver {
     if (this.#stopped) return
     this.#stopped = reason
     this.#clock.stop()
+    this.#sender.release()
     const error =
       reason instanceof RaftError ? reason : new RaftError('stopped', 'the member failed', { cause: reason })
     this.#proposals.stop(error)

@@ -1,5 +1,6 @@
 import type { Member } from './member.ts'
 import type { Proposals } from './proposals.ts'
+import type { Sender } from './sender.ts'
 import type { Snapshots } from './snapshots.ts'
 import type { SnapshotBytes } from './store.ts'
 import { NONE, RaftError, type Message, type NodeId, type SnapshotMessage } from './types.ts'
@@ -9,13 +10,15 @@ export class Input {
   readonly #m: Member
   readonly #proposals: Proposals
   readonly #snapshots: Snapshots
+  readonly #sender: Sender
   /** Commands for the leader, collected so that those of a moment share a message. */
   #outbox: Uint8Array[] = []
 
-  constructor(m: Member, proposals: Proposals, snapshots: Snapshots) {
+  constructor(m: Member, proposals: Proposals, snapshots: Snapshots, sender: Sender) {
     this.#m = m
     this.#proposals = proposals
     this.#snapshots = snapshots
+    this.#sender = sender
   }
 
   onMessage(m: Message): void {
@@ -41,7 +44,8 @@ export class Input {
     const refused = { dropped: [] as Uint8Array[], busy: [] as Uint8Array[] }
     for (const c of commands) {
       const result = this.#m.node.propose(c)
-      if (result === 'dropped' || result === 'busy') refused[result].push(c)
+      if (typeof result === 'string') refused[result].push(c)
+      else this.#sender.awaits(from, result.index)
     }
     this.#refuse(from, refused.dropped, false)
     this.#refuse(from, refused.busy, true)

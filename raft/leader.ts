@@ -125,9 +125,15 @@ function appendEntry(r: Raft, kind: EntryKind, data: Uint8Array): Proposed {
   r.log.append([{ ...at, kind, data }])
   r.leading.uncommittedBytes += data.length
   r.leading.unsent = true
-  // Counts for the quorum when it is durable here, like everybody's.
-  r.send({ type: 'appendReply', to: r.id, index: at.index, rejected: false, hintIndex: 0, hintTerm: 0 })
+  acknowledgeOwn(r, at.index)
   return at
+}
+
+/** Counts for the quorum when it is durable here, like everybody's. One answer speaks for all entries up to its index. */
+function acknowledgeOwn(r: Raft, index: Index): void {
+  const last = r.afterSync.at(-1)
+  if (last?.type === 'appendReply' && last.to === r.id && last.term === r.term) r.afterSync.pop()
+  r.send({ type: 'appendReply', to: r.id, index, rejected: false, hintIndex: 0, hintTerm: 0 })
 }
 
 /** Leaves a joint configuration as soon as it is applied, whoever is leader by then (thesis 4.3). */

@@ -69,8 +69,8 @@ describe('a planted bug is found', () => {
       'replication',
       {
         file: 'leader.ts',
-        from: "r.send({ type: 'appendReply', to: r.id, index: at.index, rejected: false, hintIndex: 0, hintTerm: 0 })",
-        to: 'progressOf(r, r.id).acked(at.index)',
+        from: "r.send({ type: 'appendReply', to: r.id, index, rejected: false, hintIndex: 0, hintTerm: 0 })",
+        to: 'progressOf(r, r.id).acked(index)',
       },
       /committed is lost/,
     ],
