@@ -78,7 +78,8 @@ export class Invariants {
     this.#leaders.set(term, id)
     const store = this.#members.get(id)?.store
     const newest = this.#committed[this.committed]
-    if (!store || !newest) return
+    // Votes may arrive when a later term has long committed something else.
+    if (!store || !newest || newest.term > term) return
     this.#world.check(
       store.firstIndex() > this.committed || store.term(this.committed) === newest.term,
       () => `leader ${id} of term ${term} lacks the committed entry ${this.committed}`,

@@ -1,6 +1,7 @@
 import type { NodeId } from '../../raft/types.ts'
 import { encodeCommand } from '../../raft/sessions.ts'
 import { MAX_SESSIONS } from '../../raft/sessions.ts'
+import { changeAtElection, twoChanges } from './changes.ts'
 import { calm, type Network } from './network.ts'
 import type { Machine } from './machine.ts'
 import type { Operator } from './operator.ts'
@@ -37,6 +38,9 @@ export class Nemesis {
     const chosen = kinds.filter(() => this.rng.chance(0.45))
     while (chosen.length < 4) chosen.push(this.rng.pick(kinds))
     for (const [name, fault] of chosen) this.#repeat(name, fault, this.rng.between(1500, 9000))
+    // Rarely possible, so tried often.
+    const [name, fault] = this.rng.pick(Object.entries(hasty))
+    this.#repeat(name, fault, this.rng.between(500, 2000))
   }
 
   #repeat(name: string, fault: Fault, everyMs: number): void {
@@ -146,6 +150,12 @@ function damage(n: Nemesis, what: string, destroy: (m: Machine) => boolean, cert
   }
   n.restartLater(m)
   return true
+}
+
+/** Changes of members at the worst moment. */
+const hasty: Record<string, Fault> = {
+  'two changes, then silence': twoChanges,
+  'a change at an election': changeAtElection,
 }
 
 const faults: Record<string, Fault> = {

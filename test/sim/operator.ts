@@ -1,4 +1,5 @@
 import { members } from '../../raft/confchange.ts'
+import type { RaftDriver } from '../../raft/driver.ts'
 import { EMPTY_CONF, RaftError, type ConfChangeItem, type NodeId } from '../../raft/types.ts'
 import type { Machine } from './machine.ts'
 import type { World } from './world.ts'
@@ -68,14 +69,40 @@ export class Operator {
       }
       const changes = this.#changes(leader, broken)
       if (changes.length === 0) return
-      this.#world.trace(() => `operator ${JSON.stringify(changes)}`)
-      const conf = await driver.changeMembers({ changes }, { timeoutMs: 3000 })
-      this.#world.count(changes.length > 1 ? 'some joint change done' : `some ${changes[0]?.type} done`)
-      this.#retire(members(conf))
+      await this.#change(driver, changes)
     } catch (e) {
-      this.#world.count(`some change refused: ${e instanceof RaftError ? e.code : String(e)}`)
-      if (!(e instanceof RaftError)) this.#world.fail(`a change of members failed with ${String(e)}`)
+      this.#refused(e)
     }
+  }
+
+  async #change(driver: RaftDriver, changes: ConfChangeItem[]): Promise<void> {
+    this.#world.trace(() => `operator ${JSON.stringify(changes)}`)
+    const conf = await driver.changeMembers({ changes }, { timeoutMs: 3000 })
+    this.#world.count(changes.length > 1 ? 'some joint change done' : `some ${changes[0]?.type} done`)
+    this.#retire(members(conf))
+  }
+
+  /** In a hurry: all of them at once, none waiting for another. */
+  ask(leader: Machine, all: readonly ConfChangeItem[][]): void {
+    const { life, driver } = leader
+    if (this.#busy || !life?.alive || !driver) return
+    this.#busy = true
+    const over = () => (this.#busy = false)
+    life.onDeath(over)
+    life.enter(() => void Promise.all(all.map((changes) => this.#one(driver, changes))).then(over))
+  }
+
+  async #one(driver: RaftDriver, changes: ConfChangeItem[]): Promise<void> {
+    try {
+      await this.#change(driver, changes)
+    } catch (e) {
+      this.#refused(e)
+    }
+  }
+
+  #refused(e: unknown): void {
+    this.#world.count(`some change refused: ${e instanceof RaftError ? e.code : String(e)}`)
+    if (!(e instanceof RaftError)) this.#world.fail(`a change of members failed with ${String(e)}`)
   }
 
   #broken(leader: Machine): NodeId[] {

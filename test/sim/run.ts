@@ -83,7 +83,7 @@ class Cluster {
       options: someOptions(setup),
       onExit: (m) => this.#nemesis.restartLater(m),
     }
-    const founders = Array.from({ length: setup.pick([3, 3, 3, 4, 5, 5, 7]) }, (_, i) => i + 1)
+    const founders = Array.from({ length: setup.pick([3, 3, 4, 5, 5, 7]) }, (_, i) => i + 1)
     const conf = { ...EMPTY_CONF, voters: founders }
     for (const id of founders) this.#machines.set(id, new Machine(id, this.#surroundings, conf))
     const fleet = { machines: this.#machines, add: () => this.#add() }
@@ -167,6 +167,8 @@ class Cluster {
   #together(index: number): boolean {
     const leader = this.#operator.leader()?.driver?.status()
     if (!leader || leader.conf.votersOutgoing.length > 0 || !this.#operator.idle) return false
+    // What is not committed may still change the members.
+    if (leader.commit !== leader.lastIndex) return false
     const least = Math.max(index, this.#invariants.committed)
     return this.#inUse().every((id) => {
       const s = this.#machines.get(id)?.driver?.status()
