@@ -1,19 +1,23 @@
 import { parseArgs } from 'node:util'
 import { availableParallelism } from 'node:os'
+import { huntMutations } from './hunt.ts'
 import { runSeeds } from './pool.ts'
 import { runSeed } from './run.ts'
 import { Summary, reproduce } from './summary.ts'
 
 const USAGE = `npm run sim -- --seeds N [--from S] [--workers W]   N seeds
-npm run sim -- --seed S [--trace]                   one seed again, with every event`
+npm run sim -- --seed S [--trace]                   one seed again, with every event
+npm run sim -- --mutations [NAME…] [--seeds N]      known bugs, each simulated until a seed shows it`
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     seeds: { type: 'string' },
     from: { type: 'string', default: '1' },
     workers: { type: 'string', default: String(Math.min(2, availableParallelism())) },
     seed: { type: 'string' },
     trace: { type: 'boolean', default: false },
+    mutations: { type: 'boolean', default: false },
   },
 })
 
@@ -55,9 +59,17 @@ async function many(count: number): Promise<boolean> {
   return summary.failed.length === 0
 }
 
-if (values.seed === undefined && values.seeds === undefined) {
+async function mutations(): Promise<boolean> {
+  const seeds = values.seeds === undefined ? 500 : positive('seeds')
+  return huntMutations({ names: positionals, seeds, workers: positive('workers') })
+}
+
+function run(): Promise<boolean> {
+  if (values.mutations) return mutations()
+  if (values.seed !== undefined) return one(positive('seed'))
+  if (values.seeds !== undefined) return many(positive('seeds'))
   console.error(USAGE)
   process.exit(2)
 }
-const ok = values.seed !== undefined ? await one(positive('seed')) : await many(positive('seeds'))
-process.exitCode = ok ? 0 : 1
+
+process.exitCode = (await run()) ? 0 : 1
