@@ -140,6 +140,29 @@ describe('an experiment', () => {
     expect([...replica.state.experiments.keys()]).toEqual(['e1'])
   })
 
+  it('is made once however wrong a clock is, and the key is forgotten when it is old and many came since', () => {
+    const replica = cluster()
+    const keyed = (id: string, key: string) =>
+      ({ ...create(id), idempotency: { key, request_sha256: key } }) as Command
+    replica.do(keyed('first', 'k0'))
+    replica.do(keyed('ahead', 'ahead'), '2026-03-01T00:00:00.000Z')
+    expect(replica.do(keyed('again', 'k0'))).toEqual({ id: 'first', made: false })
+    const row = {
+      request_sha256: 'x',
+      made: 'x',
+      at: '2026-01-01T00:00:00.000Z',
+      resource_version: replica.index,
+    }
+    const many = Array.from({ length: 10_000 }, (_, at) => [`many-${at}`, row] as [string, typeof row])
+    replica.state = { ...replica.state, idempotency: replica.state.idempotency.concat(many) }
+    replica.do(keyed('next-day', 'next-day'), '2026-01-02T00:00:00.000Z')
+    expect(replica.state.idempotency.has('k0')).toBe(true)
+    replica.do(keyed('later', 'later'), '2026-01-02T00:00:01.000Z')
+    expect(replica.state.idempotency.has('k0')).toBe(false)
+    expect(replica.state.idempotency.has('many-1')).toBe(true)
+    expect(replica.state.idempotency.size).toBe(10_001)
+  })
+
   it('stops at once while it waits, and through its nodes while it runs', () => {
     const replica = cluster()
     replica.do(create('waits'))

@@ -56,8 +56,10 @@ async function fillDisk(victim: ChaosAgent, what: string): Promise<Fault> {
   }
 }
 
+const day = 24 * 3600
+
 async function jump(victim: ChaosAgent, rng: Rng): Promise<Fault> {
-  const seconds = (rng.chance(0.5) ? 1 : -1) * (30 + rng.int(3000))
+  const seconds = (rng.chance(0.5) ? 1 : -1) * (rng.chance(0.3) ? 2 * day : 30 + rng.int(3000))
   await victim.setClock(seconds)
   return { what: `${victim.name}'s clock jumps by ${seconds} s`, undo: () => victim.setClock(0) }
 }

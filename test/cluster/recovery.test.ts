@@ -5,14 +5,14 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
 import { findNode } from '../../cli/node24.js'
 import { type Client, createClient, isFinal } from '../../contract/index.ts'
-import { Agent, eventually, Lab, password } from './lab.ts'
+import { Agent, endTasksIn, eventually, Lab, password } from './lab.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 let lab: Lab | undefined
 let others: Agent[] = []
 afterEach(async () => {
   await Promise.all(others.map((agent) => agent.kill()))
-  for (const agent of others) await agent.endTasks()
+  for (const agent of others) await endTasksIn(agent.data)
   others = []
   await lab?.stop()
   lab = undefined

@@ -16,6 +16,8 @@ import { experimentVersion, requestStop, settle, tasksOf } from './settle.ts'
 type Of<T extends Command['type']> = Extract<Command, { type: T }>
 
 const keepIdempotencyMs = 24 * 3600 * 1000
+/** So many are kept however old: their age stands on the clock of whoever proposes, which may be days ahead. */
+const keepIdempotencyRows = 10_000
 
 export function create(
   tx: Transaction,
@@ -61,8 +63,12 @@ function addTask(
 }
 
 function forgetOld(tx: Transaction): void {
+  const surplus = tx.state.idempotency.size - keepIdempotencyRows
+  if (surplus <= 0) return
   const before = new Date(Date.parse(tx.at) - keepIdempotencyMs).toISOString()
-  for (const [key, row] of tx.state.idempotency) if (row.at < before) tx.delete('idempotency', key)
+  const old = [...tx.state.idempotency].filter(([, row]) => row.at < before)
+  old.sort(([, a], [, b]) => a.resource_version - b.resource_version)
+  for (const [key] of old.slice(0, surplus)) tx.delete('idempotency', key)
 }
 
 /** A merge patch (RFC 7396). One that changes nothing leaves the version as it is. */
