@@ -1,5 +1,5 @@
 import { decodeConfChange } from './codec.ts'
-import type { Ready, Status } from './node.ts'
+import type { PeerStatus, Ready, Status } from './node.ts'
 import type { ConfChange, ConfState, Entry, Message } from './types.ts'
 
 /** Stable texts for logs and tests. Nothing is built unless asked for. */
@@ -20,7 +20,14 @@ export function describeChange(c: ConfChange): string {
 /** One line, the same for the same entry. */
 export function describeEntry(e: Entry): string {
   if (e.kind === 'config') return `${e.term}/${e.index} config [${describeChange(decodeConfChange(e.data))}]`
-  return `${e.term}/${e.index} ${e.data.length > 0 ? `${e.data.length} bytes` : 'empty'}`
+  return `${e.term}/${e.index} ${describeData(e.data)}`
+}
+
+/** Short words as they are, anything else by its length. */
+function describeData(data: Uint8Array): string {
+  if (data.length === 0) return 'empty'
+  const text = data.length <= 16 ? Buffer.from(data).toString('latin1') : ''
+  return /^[\w.-]+$/.test(text) ? `"${text}"` : `${data.length} bytes`
 }
 
 /** One line, the same for the same message. */
@@ -76,6 +83,16 @@ export function describeReady(r: Ready): string {
 
 /** Lines, the same for the same status. */
 export function describeStatus(s: Status): string {
-  const peers = [...s.progress].map(([id, p]) => `${id}:${p.state} match=${p.match} next=${p.next}`)
+  const peers = [...s.progress].map(([id, p]) => `${id}:${describePeer(p)}`)
   return `${s.id} ${s.role} term=${s.term} leader=${s.leader} commit=${s.commit} applied=${s.applied} last=${s.lastIndex} ${describeConf(s.conf)}${peers.length > 0 ? ` {${peers.join(', ')}}` : ''}`
+}
+
+export function describePeer(p: PeerStatus): string {
+  const parts = [`${p.state} match=${p.match} next=${p.next}`]
+  if (p.pendingSnapshot > 0) parts.push(`snapshot=${p.pendingSnapshot}`)
+  if (p.inflight > 0) parts.push(`inflight=${p.inflight}`)
+  if (p.paused) parts.push('paused')
+  if (!p.recentActive) parts.push('silent')
+  if (p.isLearner) parts.push('learner')
+  return parts.join(' ')
 }

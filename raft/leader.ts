@@ -36,10 +36,9 @@ export function leaderElected(r: Raft): void {
   const self = progressOf(r, r.id)
   self.becomeReplicate()
   self.recentActive = true
-  // There may be an unapplied change in the tail; waiting for all of it is cheaper than looking, and also makes sure
-  // that no change is proposed before something of this term has committed (the bug in single-server changes).
-  r.leading.pendingConfIndex = r.log.lastIndex
-  appendEntry(r, 'normal', EMPTY)
+  // There may be an unapplied change in the tail; waiting for all of it is cheaper than looking. Waiting for the own entry
+  // too (etcd does not) makes sure that something of this term has committed (the bug in single-server changes).
+  r.leading.pendingConfIndex = appendEntry(r, 'normal', EMPTY).index
 }
 
 export function leaderTick(r: Raft): void {
@@ -65,7 +64,9 @@ function checkQuorum(r: Raft): void {
   const active = new Map<NodeId, boolean>()
   for (const [id, pr] of r.progress) {
     active.set(id, pr.recentActive || id === r.id)
-    if (id !== r.id) pr.recentActive = false
+    if (id === r.id) continue
+    pr.activeBefore = pr.recentActive
+    pr.recentActive = false
   }
   if (quorumVote(r.conf, active) !== 'won') r.becomeFollower(r.term, NONE)
 }

@@ -88,6 +88,8 @@ export class RaftLog {
   readonly #unstable: Unstable
   readonly #maxApplyingBytes: number
   #applyingBytes = 0
+  /** What is out reached the budget, or the next entry would pass it: wait for a report. */
+  #applyingPaused = false
 
   constructor(view: LogView, maxApplyingBytes: number) {
     this.#view = view
@@ -251,11 +253,7 @@ export class RaftLog {
   }
 
   get hasNextCommitted(): boolean {
-    return (
-      !this.hasPendingSnapshot &&
-      this.applying + 1 < this.#appliableEnd &&
-      this.#applyingBytes < this.#maxApplyingBytes
-    )
+    return !this.hasPendingSnapshot && this.applying + 1 < this.#appliableEnd && !this.#applyingPaused
   }
 
   get #appliableEnd(): Index {
@@ -265,6 +263,8 @@ export class RaftLog {
   acceptApplying(entries: readonly Entry[]): void {
     for (const e of entries) this.#applyingBytes += entryBytes(e)
     this.applying += entries.length
+    this.#applyingPaused =
+      this.#applyingBytes >= this.#maxApplyingBytes || this.applying + 1 < this.#appliableEnd
     assertInvariant(this.applying <= this.committed, 'uncommitted entries handed out for applying')
   }
 
@@ -282,6 +282,7 @@ export class RaftLog {
     this.applied = index
     this.applying = Math.max(this.applying, index)
     if (this.applied === this.applying) this.#applyingBytes = 0
+    this.#applyingPaused = this.#applyingBytes >= this.#maxApplyingBytes
     return done
   }
 

@@ -3,7 +3,7 @@ import * as election from './election.ts'
 import { followerStep } from './follower.ts'
 import * as leader from './leader.ts'
 import type { Proposed } from './leader.ts'
-import type { ProgressState } from './progress.ts'
+import type { Progress, ProgressState } from './progress.ts'
 import { requestRead } from './read-index.ts'
 import { leaderFlush, reportSnapshot, reportUnreachable } from './replication.ts'
 import {
@@ -32,7 +32,7 @@ export interface Ready {
   readonly snapshot?: SnapshotMeta
   readonly entries: readonly Entry[]
   readonly hard?: HardState
-  /** Whether entries and hard state must be on disk, or may be written lazily (only the commit index changed). */
+  /** Whether it all must be on disk, or the hard state may be written lazily (only the commit index changed). */
   readonly mustSync: boolean
   /** May leave only after entries, hard state and snapshot are durable. */
   readonly afterSync: readonly Message[]
@@ -49,8 +49,15 @@ export interface PeerStatus {
   readonly match: Index
   readonly next: Index
   readonly state: ProgressState
+  /** Heard from of late: not only since the last quorum check, after which everybody is silent for a moment. */
   readonly recentActive: boolean
   readonly isLearner: boolean
+  /** Nothing is sent to it at the moment: a probe or a snapshot is out, or the window is full. */
+  readonly paused: boolean
+  /** Appends under way, in `replicate`. */
+  readonly inflight: number
+  /** In `snapshot`: which one is under way. 0 otherwise. */
+  readonly pendingSnapshot: Index
 }
 
 /** What a member knows of itself and, leading, of the others. */
@@ -236,6 +243,7 @@ export class RaftNode {
     const hard = this.#hardChanged() ? { term: r.term, vote: r.vote, commit: r.log.committed } : undefined
     const mustSync =
       entries.length > 0 ||
+      snapshot !== undefined ||
       (hard !== undefined && (hard.term !== this.#hard.term || hard.vote !== this.#hard.vote))
     const afterSync = r.afterSync
     const persist = entries.length > 0 || snapshot !== undefined || hard !== undefined || afterSync.length > 0
@@ -270,8 +278,7 @@ export class RaftNode {
     const r = this.#raft
     const progress = new Map<NodeId, PeerStatus>()
     if (r.role === 'leader') {
-      for (const [id, { match, next, state, recentActive, isLearner }] of r.progress)
-        if (id !== r.id) progress.set(id, { match, next, state, recentActive, isLearner })
+      for (const [id, pr] of r.progress) if (id !== r.id) progress.set(id, peerStatus(pr))
     }
     const { committed, applied, firstIndex, lastIndex } = r.log
     return {
@@ -296,5 +303,19 @@ export class RaftNode {
     const { term, vote, log } = this.#raft
     const h = this.#hard
     return h.term !== term || h.vote !== vote || h.commit !== log.committed
+  }
+}
+
+function peerStatus(pr: Progress): PeerStatus {
+  const { match, next, state, isLearner, blocked, inflights, pendingSnapshot } = pr
+  return {
+    match,
+    next,
+    state,
+    recentActive: pr.recentActive || pr.activeBefore,
+    isLearner,
+    paused: blocked,
+    inflight: inflights.count,
+    pendingSnapshot,
   }
 }

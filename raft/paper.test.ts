@@ -229,7 +229,7 @@ describe('replication (3.5, 3.6)', () => {
     one.step({ type: 'appendReply', from: 2, index: 2 })
     one.node.propose(Buffer.from('x'))
     const ready = one.node.ready()
-    expect(texts([...ready.messages]).some((t) => t.includes('3 1 bytes'))).toBe(true)
+    expect(texts([...ready.messages]).some((t) => t.includes('3 "x"'))).toBe(true)
     expect(ready.entries.map((e) => e.index)).toEqual([3])
     one.persist(ready)
     expect(one.node.commitIndex).toBe(2)
@@ -323,7 +323,7 @@ describe('replication (3.5, 3.6)', () => {
     expect(one.node.propose(Buffer.from('a'))).toMatchObject({ index: 3 })
     expect(only(one.drain(), 'append').filter((m) => m.to === 3)).toEqual([])
     const out = one.step({ type: 'heartbeatReply', from: 3 })
-    expect(texts(out)).toEqual(['1->3 append term=2 prev=1/1 commit=1 [2/2 empty, 2/3 1 bytes]'])
+    expect(texts(out)).toEqual(['1->3 append term=2 prev=1/1 commit=1 [2/2 empty, 2/3 "a"]'])
   })
 
   test('proposals of one moment share a message', () => {

@@ -61,6 +61,8 @@ export class Progress {
   pendingSnapshot: Index = 0
   /** Heard from since the last quorum check. */
   recentActive = false
+  /** Heard from between the two last quorum checks. */
+  activeBefore = false
   /** Probe: one append is out. Replicate: the window was full at the last send. Cleared by any answer. */
   paused = false
   isLearner: boolean
