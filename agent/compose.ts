@@ -9,6 +9,7 @@ import { forgetFounding, readFounding } from './cluster/entry/found.ts'
 import { type DataFolder, writeClusterKey } from './cluster/identity/data-folder.ts'
 import { verifyPassword } from './cluster/identity/seal.ts'
 import { keepFresh } from './cluster/freshness.ts'
+import { HealthLog } from './cluster/health-log.ts'
 import { KeyHandover } from './cluster/key-handover.ts'
 import { Member } from './cluster/member.ts'
 import { Membership } from './cluster/membership.ts'
@@ -331,6 +332,7 @@ async function begin(
   started.add(new Membership({ ...membership, ...(replaceAfterMs ? { replaceAfterMs } : {}) }), (it) =>
     it.stop(),
   )
+  started.add(new HealthLog(cluster, log), (it) => it.stop())
   started.add(new Planner(cluster, log), (it) => it.stop())
   started.add(new Keeper({ cluster, ...kept, log }), (it) => it.stop()).start()
   started.add(reporter, (it) => it.stop())

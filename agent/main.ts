@@ -7,7 +7,7 @@ import { openFolder, removedFrom, wayBack } from './cluster/identity/data-folder
 import { setPeer } from './cluster/wire/address-book.ts'
 import { ProblemError } from '../contract/index.ts'
 import { StoreError } from '../raft/index.ts'
-import { StateDamaged } from './store/state-db.ts'
+import { StateDamaged, StateDb } from './store/state-db.ts'
 import { compose, type RunningAgent } from './compose.ts'
 import { createLog } from './http/log.ts'
 import type { AgentOptions } from './options.ts'
@@ -55,12 +55,31 @@ export async function startAgent(given: AgentOptions): Promise<{ stop(): Promise
 function refusal(error: unknown, data: string, name: string): unknown {
   if (error instanceof StateDamaged)
     return new ProblemError('conflict', error.message, { hint: error.hint, cause: error })
-  if (!(error instanceof StoreError)) return error
+  if (!(error instanceof StoreError)) return portTaken(error)
   const hint =
     error.code === 'locked'
       ? 'Stop the other process first.'
       : wayBack(data, name, 'Move the data folder away and join again as a new member:', true)
   return new ProblemError('conflict', error.message, { hint, cause: error })
+}
+
+/** The port cannot be had: a sentence instead of the system's code. */
+function portTaken(error: unknown): unknown {
+  const { code, syscall, address, port } = error as NodeJS.ErrnoException & {
+    address?: string
+    port?: number
+  }
+  if (syscall !== 'listen') return error
+  const at = `${address}:${port}`
+  const why: Record<string, [string, string]> = {
+    EADDRINUSE: [`another process listens at ${at} already`, 'Is an agent running here? Stop it first, or choose another port with --bind.'],
+    EADDRNOTAVAIL: [`${address} is no address of this host`, 'Give --bind an address that this host has, or 0.0.0.0 for all.'],
+    EACCES: [`no permission to listen at ${at}`, 'Choose a port above 1023 with --bind.'],
+  } // prettier-ignore
+  const [message, hint] = why[code ?? ''] ?? []
+  return message === undefined
+    ? error
+    : new ProblemError('conflict', message, { cause: error, ...(hint ? { hint } : {}) })
 }
 
 /** Its node was removed: it says so and ends, and the mark in its folder keeps it from starting again. */
@@ -105,12 +124,26 @@ export async function setPeers(
   data: string,
   entries: readonly { node: string; address: string }[],
 ): Promise<void> {
-  for (const { node, address } of entries) {
-    const member = Number(/^(?:node-)?(\d+)$/.exec(node)?.[1])
-    if (!member)
-      throw new ProblemError('invalid_request', `expected a node id such as node-2, not ${node}`, {
-        hint: 'See `submarine node list`.',
-      })
-    await setPeer(data, member, address)
+  const members = new Map<string, number>()
+  for (const { node } of entries) members.set(node, await memberOf(data, node))
+  for (const { node, address } of entries) await setPeer(data, members.get(node) ?? 0, address)
+}
+
+/** A node's member by its id, or by its name as the stopped agent's own copy of the state has it. */
+async function memberOf(data: string, node: string): Promise<number> {
+  const named = Number(/^(?:node-)?(\d+)$/.exec(node)?.[1])
+  if (named) return named
+  const folder = await openFolder(data)
+  try {
+    const db = await StateDb.open(folder.folders.state)
+    const { state } = await db.load().finally(() => db.close())
+    const row = state.nodes.find(({ name }) => name === node)
+    if (row) return row.member
+    const names = [...state.nodes.values()].map(({ name, id }) => `${name} (${id})`)
+    throw new ProblemError('not_found', `no node is named ${node}`, {
+      hint: names.length ? `Known here: ${names.join(', ')}.` : 'Give its id, such as node-2.',
+    })
+  } finally {
+    await folder.close()
   }
 }

@@ -201,6 +201,7 @@ export const Node = z
     role: z.enum(['voter', 'learner', 'joining']),
     liveness: Liveness,
     silent_ms: z.int().nullable().describe('Since the leader last heard from it.'),
+    unreachable_since: Time.nullable().describe('null while it answers.'),
     joined_at: Time,
     inventory: Inventory.nullable().describe('null until the node first reported.'),
     allocatable: Resources.nullable(),
@@ -229,6 +230,10 @@ export const Task = z
     reason: Reason.nullable(),
     attempt: z.int().describe('0 before the first placement.'),
     node: z.string().nullable(),
+    node_name: z.string().nullable().describe('The id again where that node was removed.'),
+    node_unreachable_since: Time.nullable().describe(
+      'Set while it holds resources on a node that does not answer: its state is the last that was heard.',
+    ),
     runtime: RuntimeName.nullable(),
     isolation: z.enum(['container', 'none']).nullable(),
     resources: Resources,

@@ -2,6 +2,7 @@ import { actorName, ProblemError } from '../../contract/index.ts'
 import type { Command, Entry } from './commands.ts'
 import * as blobs from './rules/blobs.ts'
 import * as experiments from './rules/experiments.ts'
+import * as health from './rules/health.ts'
 import * as members from './rules/members.ts'
 import * as removal from './rules/removal.ts'
 import * as people from './rules/people.ts'
@@ -19,6 +20,8 @@ const rules: Rules = {
   'node.join': members.joinNode,
   'node.report': members.reportNode,
   'node.remove': removal.removeNode,
+  'node.liveness': health.liveness,
+  'cluster.lead': health.lead,
   'token.create': people.createToken,
   'token.delete': people.deleteToken,
   'experiment.create': experiments.create,

@@ -39,6 +39,10 @@ export type Command =
     }
   /** `force`: although it runs tasks, or holds the only copy of something. */
   | { type: 'node.remove'; node: string; force: boolean }
+  /** The leader tells that a node fell silent, so many ms ago, or is heard again. */
+  | { type: 'node.liveness'; node: string; unreachable: boolean; silent_ms: number }
+  /** A new leader tells that it is one. */
+  | { type: 'cluster.lead'; node: string }
   | {
       type: 'experiment.create'
       id: string

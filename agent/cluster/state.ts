@@ -30,6 +30,8 @@ export interface ClusterRow extends Versioned {
   readonly sealed_ca_key: string
   /** Member ids are handed out in order and never used again. */
   readonly next_member: number
+  /** Node id of the last leader that lasted: only a change is worth an event. */
+  readonly leader?: string
 }
 
 export interface UserRow extends Versioned {
@@ -64,6 +66,8 @@ export interface NodeRow extends Versioned {
   readonly allocatable: Resources | null
   /** UUIDs of the GPUs it may hand out. */
   readonly gpus: readonly string[]
+  /** As the leader judged; absent or null while it answers. For people, never for decisions. */
+  readonly unreachable_since?: string | null
 }
 
 export interface ExperimentRow extends Versioned {

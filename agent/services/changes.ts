@@ -31,6 +31,7 @@ export function changesOf({ index, changed, events }: Applied, before: State, af
     const [left, taken] = [holderOf(was), holderOf(is)]
     if (left !== taken) for (const node of [left, taken]) if (node !== null) nodes.add(node)
   }
+  for (const workload of silenced(changed.get('nodes'), before, after)) experiments.add(workload)
   return [
     ...[...experiments].flatMap((id) => {
       const found = compared(before.experiments.get(id), after.experiments.get(id), before, after)
@@ -48,6 +49,16 @@ export function changesOf({ index, changed, events }: Applied, before: State, af
       event,
     })),
   ]
+}
+
+/** What runs on a node that fell silent or is back: its tasks say so. */
+function silenced(nodes: ReadonlySet<string> | undefined, before: State, after: State): string[] {
+  const since = (state: State, id: string) => state.nodes.get(id)?.unreachable_since ?? null
+  const turned = [...(nodes ?? [])].filter((id) => since(before, id) !== since(after, id))
+  if (!turned.length) return []
+  return [...after.tasks.values()]
+    .filter((task) => turned.includes(holderOf(task) ?? ''))
+    .map((task) => task.workload)
 }
 
 /** The node whose resources the task holds. */

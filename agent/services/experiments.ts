@@ -136,7 +136,7 @@ function preview(spec: ExperimentSpec, owner: string, { now = Date.now }: Servic
   const tasks = Object.entries(spec.roles).flatMap(([role, { replicas, resources }]) =>
     Array.from({ length: replicas }, (_, index) => ({
       id: `${id}-${role}-${index}`, workload: id, role, index, state: 'Accepted' as const, reason: null, attempt: 0,
-      node: null, runtime: null, isolation: null, resources, gpus: [], exit_code: null, started_at: null,
+      node: null, node_name: null, node_unreachable_since: null, runtime: null, isolation: null, resources, gpus: [], exit_code: null, started_at: null,
       finished_at: null, artifacts: null, log: null, resource_version: 0,
     })),
   ) // prettier-ignore

@@ -1,5 +1,6 @@
 import {
   type Experiment,
+  holdsResources,
   isolationOf,
   type Liveness,
   type Node,
@@ -13,7 +14,8 @@ import type { ExperimentRow, Kept, NodeRow, State, TaskRow } from '../cluster/st
 import { tasksOf } from './access.ts'
 
 /** Rows as the contract shows them. What is secret or internal (digests of tokens, hashes, holders) stays here. */
-export function taskView(row: TaskRow): Task {
+export function taskView(state: State, row: TaskRow): Task {
+  const node = row.node === null ? undefined : state.nodes.get(row.node)
   return {
     id: row.id,
     workload: row.workload,
@@ -23,6 +25,8 @@ export function taskView(row: TaskRow): Task {
     reason: row.reason,
     attempt: row.attempt,
     node: row.node,
+    node_name: node?.name ?? row.node,
+    node_unreachable_since: (holdsResources(row.state) && node?.unreachable_since) || null,
     runtime: row.runtime,
     isolation: row.runtime && isolationOf(row.runtime),
     resources: row.resources,
@@ -53,7 +57,7 @@ export function experimentView(state: State, row: ExperimentRow): Experiment {
     created_at: row.created_at,
     started_at: row.started_at,
     finished_at: row.finished_at,
-    tasks: tasks.map(taskView),
+    tasks: tasks.map((task) => taskView(state, task)),
     resource_version: experimentVersion(row, tasks),
   }
 }
@@ -69,6 +73,7 @@ export function nodeView(cluster: Cluster, state: State, row: NodeRow): Node {
     address: row.address,
     role: roleOf(cluster, row.member),
     ...livenessOf(cluster, row.id),
+    unreachable_since: row.unreachable_since ?? null,
     joined_at: row.joined_at,
     inventory: row.inventory,
     allocatable: row.allocatable,

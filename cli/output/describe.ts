@@ -29,6 +29,22 @@ export function runtimeOf(task: Task): string {
   return task.isolation === 'none' ? `${task.runtime} (no isolation)` : task.runtime
 }
 
+/** The node's name; one that does not answer is marked, for the state shown is the last that was heard. */
+const nodeOf = (task: Task): string | null =>
+  task.node_unreachable_since === null ? task.node_name : `${task.node_name} (unreachable)`
+
+/** A line for each node that holds tasks and does not answer. */
+function silenceLines(terminal: Terminal, { tasks }: Experiment): string {
+  const since = new Map(tasks.map((t) => [t.node_name, t.node_unreachable_since]))
+  return [...since]
+    .filter(([, from]) => from !== null)
+    .map(
+      ([name, from]) =>
+        `${terminal.paint('yellow', 'warning:')} node ${plain(name ?? '-')} unreachable since ${from}\n`,
+    )
+    .join('')
+}
+
 export const resourcesText = (r: Resources): string =>
   `cpu=${r.cpu} memory=${formatBytes(r.memory)}${r.gpu ? ` gpu=${r.gpu}` : ''}`
 
@@ -40,7 +56,7 @@ export function experimentTable(terminal: Terminal, experiments: readonly Experi
     { title: 'ID', cell: (e) => e.id },
     { title: 'NAME', cell: (e) => e.name },
     { title: 'STATE', cell: (e) => terminal.paint(stateStyle[e.state], e.state) },
-    { title: 'NODE', cell: (e) => unique(e.tasks.map((t) => t.node)) },
+    { title: 'NODE', cell: (e) => unique(e.tasks.map(nodeOf)) },
     {
       title: 'RUNTIME',
       cell: (e) => unique(e.tasks.map((t) => (t.runtime === null ? null : runtimeOf(t)))),
@@ -73,13 +89,13 @@ export function experimentDetails(terminal: Terminal, e: Experiment): string {
     { title: 'TASK', cell: taskName },
     { title: 'STATE', cell: (t) => terminal.paint(stateStyle[t.state], t.state) },
     { title: 'ATTEMPT', cell: (t) => String(t.attempt) },
-    { title: 'NODE', cell: (t) => t.node ?? '-' },
+    { title: 'NODE', cell: (t) => nodeOf(t) ?? '-' },
     { title: 'RUNTIME', cell: runtimeOf },
     { title: 'RESOURCES', cell: (t) => resourcesText(t.resources) },
     { title: 'EXIT', cell: (t) => String(t.exit_code ?? '-') },
     { title: 'REASON', cell: reasonOf },
   ]
-  return `${head}\n${table(columns, e.tasks)}`
+  return `${head}\n${table(columns, e.tasks)}${silenceLines(terminal, e)}`
 }
 
 const percent = (value: number | undefined) => (value === undefined ? '-' : `${Math.round(value)}%`)
@@ -87,6 +103,7 @@ const percent = (value: number | undefined) => (value === undefined ? '-' : `${M
 export function nodeTable(terminal: Terminal, nodes: readonly Node[]): string {
   const columns: Column<Node>[] = [
     { title: 'NAME', cell: (n) => n.name },
+    { title: 'ID', cell: (n) => n.id },
     {
       title: 'STATE',
       cell: (n) => terminal.paint(n.liveness === 'ready' ? 'green' : 'red', n.liveness),
@@ -115,7 +132,12 @@ export function nodeDetails(n: Node): string {
     ['id', n.id],
     ['address', plain(n.address)],
     ['role', n.role],
-    ['state', n.liveness + (n.silent_ms === null ? '' : ` (heard ${n.silent_ms} ms ago)`)],
+    [
+      'state',
+      n.liveness +
+        (n.unreachable_since === null ? '' : ` since ${n.unreachable_since}`) +
+        (n.silent_ms === null ? '' : ` (heard ${n.silent_ms} ms ago)`),
+    ],
     ['joined', n.joined_at],
     ['host', i ? plain(`${i.hostname}, ${i.os}, ${i.kernel}, ${i.arch}`) : '-'],
     ['cpu', i ? plain(`${i.cpu.cores} × ${i.cpu.model}`) : '-'],

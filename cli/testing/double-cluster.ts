@@ -28,7 +28,7 @@ export class DoubleCluster {
     const times = { started_at: now, finished_at: null, reason: null, resource_version: 1 }
     const tasks = Object.entries(parsed.spec.roles).flatMap(([role, { replicas, resources }]) =>
       Array.from({ length: replicas }, (_, index) => ({
-        ...times, id: `${id}-${role}-${index}`, workload: id, role, index, state, attempt: 1, node: 'node-1',
+        ...times, id: `${id}-${role}-${index}`, workload: id, role, index, state, attempt: 1, node: 'node-1', node_name: 'host-1', node_unreachable_since: null,
         runtime: 'process' as const, isolation: 'none' as const, resources, gpus: [], exit_code: null, artifacts: null, log: null,
       }))) // prettier-ignore
     const { name } = parsed.spec

@@ -50,7 +50,7 @@ export async function followToEnd(
 }
 
 function stateLine(e: Experiment): string {
-  const where = e.tasks.flatMap((t) => (t.node ? [`${t.node}, ${runtimeOf(t)}`] : []))
+  const where = e.tasks.flatMap((t) => (t.node ? [`${t.node_name}, ${runtimeOf(t)}`] : []))
   const place = where.length ? ` on ${[...new Set(where)].join('; ')}` : ''
   return plain(`${e.id}: ${e.state}${place}${e.reason ? `: ${e.reason.message}` : ''}`)
 }

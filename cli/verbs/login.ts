@@ -91,7 +91,7 @@ async function trustedAuthority(
   const shown = await fetchUnverifiedAuthority(origin).catch((error: unknown) => {
     if (error instanceof UsageError) throw error
     throw new ProblemError('no_leader', `no agent answers at ${origin}`, {
-      hint: 'Check the address, and that the agent runs.',
+      hint: otherScheme(origin, error) ?? 'Check the address, and that the agent runs.',
       cause: error,
     })
   })
@@ -116,6 +116,25 @@ async function trustedAuthority(
   if (await confirm(terminal, 'Does an admin of the cluster, or the agent at its start, show the same?'))
     return shown
   throw new UsageError('not trusted; nothing was sent')
+}
+
+/** Whoever speaks plain HTTP to a TLS port, or TLS to a plain one, is told so. */
+function otherScheme(origin: string, error: unknown): string | undefined {
+  const { host, protocol } = new URL(origin)
+  const { code, message = '' } = ((error as Error).cause ?? error) as NodeJS.ErrnoException
+  if (
+    protocol === 'https:' &&
+    (code === 'ERR_SSL_WRONG_VERSION_NUMBER' ||
+      code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG' ||
+      /wrong version number/i.test(message))
+  )
+    return `That port speaks plain HTTP: try http://${host}.`
+  if (
+    protocol === 'http:' &&
+    (code === 'ECONNRESET' || code === 'UND_ERR_SOCKET' || code?.startsWith('HPE_'))
+  )
+    return `That port may speak HTTPS only: try https://${host}.`
+  return undefined
 }
 
 async function passwordOf(terminal: Terminal, options: LoginOptions): Promise<string> {

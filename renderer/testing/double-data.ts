@@ -136,7 +136,7 @@ export function pastExperiments(): Experiment[] {
       created_at: ago(submitted), started_at: started, finished_at: finished, resource_version: 1,
       tasks: [{
         id: `${id}-worker-0`, workload: id, role: 'worker', index: 0, state, reason, attempt: state === 'Queued' ? 0 : 1,
-        node: state === 'Queued' ? null : process ? 'node-3' : 'node-1', runtime: state === 'Queued' ? null : process ? 'process' : 'docker',
+        node: state === 'Queued' ? null : process ? 'node-3' : 'node-1', node_name: null, node_unreachable_since: null, runtime: state === 'Queued' ? null : process ? 'process' : 'docker',
         isolation: state === 'Queued' ? null : process ? 'none' : 'container', resources: parsed.spec.roles['worker']!.resources, gpus: [],
         exit_code: exit ?? null, started_at: started, finished_at: finished,
         artifacts: state === 'Succeeded' ? { files: 3, bytes: 25_691, copies: 1 } : null, log: null, resource_version: 1,

@@ -7,7 +7,7 @@ const time = '2026-01-31T12:00:00.000Z'
 export function task(more: Partial<Task> = {}): Task {
   return {
     id: 'exp-1-worker-0', workload: 'exp-1', role: 'worker', index: 0, state: 'Running', reason: null, attempt: 1,
-    node: 'node-1', runtime: 'docker', isolation: 'container', resources: { cpu: 1, memory: 2 ** 30, gpu: 0, disk: 0 },
+    node: 'node-1', node_name: 'gpu-01', node_unreachable_since: null, runtime: 'docker', isolation: 'container', resources: { cpu: 1, memory: 2 ** 30, gpu: 0, disk: 0 },
     gpus: [], exit_code: null, started_at: time, finished_at: null, artifacts: null, log: null, resource_version: 1, ...more,
   } // prettier-ignore
 }
@@ -31,7 +31,7 @@ export function usage(more: Partial<Usage> = {}): Usage {
 export function node(more: Partial<Node> = {}): Node {
   return {
     id: 'node-1', name: 'gpu-01', member: 1, address: '10.0.0.5:7460', role: 'voter', liveness: 'ready', silent_ms: 100,
-    joined_at: time, inventory: null, allocatable: { cpu: 8, memory: 2 ** 32, gpu: 0, disk: 0 },
+    unreachable_since: null, joined_at: time, inventory: null, allocatable: { cpu: 8, memory: 2 ** 32, gpu: 0, disk: 0 },
     allocated: { cpu: 2, memory: 2 ** 30, gpu: 0, disk: 0 }, gpus_held: [], tasks: 1, usage: null, resource_version: 1, ...more,
   } // prettier-ignore
 }

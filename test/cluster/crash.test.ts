@@ -225,7 +225,7 @@ describe('new addresses', () => {
     const [one, two, three] = here.agents
     if (!one || !two || !three) throw new Error('expected three agents')
     const { execFileSync } = await import('node:child_process')
-    const peers = [two, three].map((agent, at) => `node-${at + 2}=127.0.0.1:${agent.tls}`)
+    const peers = [two, three].map((agent, at) => `${at ? agent.name : agent.node}=127.0.0.1:${agent.tls}`)
     execFileSync(process.execPath, ['cli/index.ts', 'agent', 'set-peer', '--data', one.data, ...peers])
     await Promise.all(here.agents.map((agent) => agent.start()))
     const nodes = await here.ready()

@@ -112,6 +112,37 @@ describe('removing a node', () => {
   })
 })
 
+describe('a node that falls silent', () => {
+  it('is told of, with the tasks it runs, and so are its return and a new leader', async () => {
+    const here = (lab = await Lab.start())
+    const { id } = await here.submit(endless('held'))
+    const running = await here.until(id, ({ state }) => state === 'Running')
+    const holder = here.agentOf(running.tasks[0]?.node ?? null)
+    const codes = async () =>
+      (await here.client().call('events.list', {})).items
+        .map(({ code, message }) => `${code}: ${message}`)
+        .toReversed()
+    const led = await here.leader()
+    await holder.kill()
+    const silent = await here.until(id, ({ tasks }) => tasks[0]?.node_unreachable_since !== null)
+    expect(silent).toMatchObject({ state: 'Running', tasks: [{ node_name: holder.name }] })
+    const since = silent.tasks[0]?.node_unreachable_since
+    const node = await here.client().call('nodes.get', { params: { node: holder.name } })
+    expect(node).toMatchObject({ liveness: 'unreachable', unreachable_since: since })
+    await holder.start()
+    await here.until(id, ({ tasks }) => tasks[0]?.node_unreachable_since === null)
+    const told = await codes()
+    expect(told.filter((line) => line.startsWith(`node.unreachable: ${holder.name}`))).toEqual([
+      `node.unreachable: ${holder.name} does not answer since ${since}`,
+    ])
+    expect(told.filter((line) => line.startsWith(`node.returned: ${holder.name}`))).toHaveLength(1)
+    if (led === holder)
+      expect(told.filter((line) => line.startsWith('cluster.leader_changed'))[0]).toContain(
+        `before it ${led.name}`,
+      )
+  })
+})
+
 describe('a damaged member', () => {
   it('refuses with the way back, is removed, joins again under its name, and votes again', async () => {
     const here = (lab = await Lab.start())

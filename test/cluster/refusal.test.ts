@@ -1,5 +1,6 @@
 import { once } from 'node:events'
-import { cp, readdir, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { cp, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { type Agent, Lab } from './lab.ts'
@@ -66,6 +67,31 @@ describe('an agent refuses to start', () => {
     await restore()
     await agent.start()
     expect((await one.client().call('nodes.list', {})).items).toHaveLength(1)
+  })
+
+  it('where its port is taken, and with a file for a data folder, in plain sentences', async () => {
+    const one = (lab = await Lab.start({ agents: 1 }))
+    const [agent] = one.agents
+    if (!agent) throw new Error('expected an agent')
+    await agent.kill('SIGTERM')
+    const taken = createServer().listen(agent.tls, '127.0.0.1')
+    await once(taken, 'listening')
+    try {
+      const { code, said } = await refusal(agent)
+      expect(code).toBe(5)
+      expect(said).toContain(
+        `error: another process listens at 127.0.0.1:${agent.tls} already\nhint: Is an agent`,
+      )
+    } finally {
+      taken.close()
+    }
+    await rename(agent.data, `${agent.data}.away`)
+    await writeFile(agent.data, 'not a folder')
+    const { code, said } = await refusal(agent)
+    expect(code).toBe(5)
+    expect(said).toContain(
+      `error: a file stands where the data folder should be: ${agent.data}\nhint: Give a folder`,
+    )
   })
 
   it('no more when only the state database is gone: it is made again from the log', async () => {

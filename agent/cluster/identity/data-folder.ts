@@ -279,6 +279,14 @@ const halfMade = (data: string) =>
 
 function noneIfMissing(error: unknown): string[] {
   if (hasCode(error, 'ENOENT')) return []
+  if (hasCode(error, 'ENOTDIR'))
+    throw new ProblemError(
+      'conflict',
+      `a file stands where the data folder should be: ${(error as NodeJS.ErrnoException).path}`,
+      {
+        hint: 'Give a folder with --data.',
+      },
+    )
   throw error
 }
 

@@ -48,7 +48,10 @@ export class Reports {
       signal.throwIfAborted()
       try {
         // A host whose cluster was founded anew has another name than when it wrote the report.
-        await this.#cluster.propose({ ...report, node: this.#cluster.self.node }, { kind: 'node', node: this.#cluster.self.node })
+        await this.#cluster.propose(
+          { ...report, node: this.#cluster.self.node },
+          { kind: 'node', node: this.#cluster.self.node },
+        )
         return 'applied'
       } catch (error) {
         if (error instanceof ProblemError && !passing.has(error.code)) {
