@@ -322,3 +322,17 @@ test('a damaged snapshot is refused for what it is, before anything of it is use
   }
   await expect(members.start(1, store)).rejects.toMatchObject({ code: 'corrupt' })
 })
+
+test('a change of the members outlives a power cut, also when nothing is written after it', async () => {
+  members = new Members()
+  await members.found([1, 2, 3])
+  const leader = await members.leader()
+  const conf = await leader.driver.changeMembers({ changes: [{ type: 'learner', id: 4 }] })
+  expect(conf.learners).toEqual([4])
+  const { lastIndex } = leader.driver.status()
+  const durable = (id: number) => {
+    const { store } = members.get(id)
+    return (store as MemoryStore).afterPowerCut().hard.commit
+  }
+  await until(() => [1, 2, 3].every((id) => durable(id) === lastIndex))
+})

@@ -246,6 +246,7 @@ export class RaftDriver {
     this.#sender.send(ready.messages)
     this.#persister.persist(ready)
     if (this.#applier.apply(ready.committed)) this.#onMembersChanged()
+    this.#persister.settle(ready.committed.findLast((e) => e.kind === 'config')?.index ?? 0)
     for (const { id, index } of ready.reads) this.#reads.onRead(id, index, node.appliedIndex)
     if (ready.soft) this.#onSoftState()
   }

@@ -51,6 +51,11 @@ export class MemoryStore extends BaseStore implements LogStore {
     return new MemoryStore(this.#durable.meta?.conf ?? this.initial().conf, this.#durable)
   }
 
+  /** What `initial` would say then. */
+  afterPowerCut(): { hard: HardState } {
+    return { hard: this.#durable.hard }
+  }
+
   appendNow(entries: readonly Entry[], hard: HardState | undefined, sync: boolean): void {
     this.#write(sync, (s) => {
       s.tail.append(entries)

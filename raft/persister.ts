@@ -1,6 +1,6 @@
 import type { Member } from './member.ts'
 import type { Ready } from './node.ts'
-import type { HardState } from './types.ts'
+import type { HardState, Index } from './types.ts'
 
 /** Brings what a Ready says to the log store, one write at a time, and reports it back to the core. */
 export class Persister {
@@ -10,6 +10,9 @@ export class Persister {
   #writing: Promise<void> | undefined
   /** A commit index that is not stored yet. It rides on the next write; a restart finds it again anyway. */
   #lazyHard: HardState | undefined
+  /** The commit index must be stored at least up to here without waiting for a next write, and how far it is or will be. */
+  #settleUpTo: Index = 0
+  #settled: Index = 0
 
   constructor(m: Member, install: (ready: Ready, hard: HardState | undefined) => Promise<void>) {
     this.#m = m
@@ -37,14 +40,36 @@ export class Persister {
       this.#persisted(ready)
       return
     }
+    const hard = this.#takeHard()
+    this.#begin(ready.snapshot ? this.#install(ready, hard) : this.#append(ready, hard), () =>
+      this.#persisted(ready),
+    )
+  }
+
+  /**
+   * The members changed at this applied index. Forgetting that in a power cut could be for ever: who goes by the old
+   * members again may need the vote of one that is gone for good.
+   */
+  settle(index: Index): void {
+    this.#settleUpTo = Math.max(this.#settleUpTo, index)
+    if (this.busy || this.#settled >= this.#settleUpTo) return
+    if ((this.#lazyHard?.commit ?? 0) < this.#settleUpTo) return // it comes with a next Ready
+    this.#begin(this.#m.o.store.append([], this.#takeHard(), true), () => {})
+  }
+
+  #takeHard(): HardState | undefined {
     const hard = this.#lazyHard
     this.#lazyHard = undefined
-    const work = ready.snapshot ? this.#install(ready, hard) : this.#append(ready, hard)
+    this.#settled = Math.max(this.#settled, hard?.commit ?? 0)
+    return hard
+  }
+
+  #begin(work: Promise<void>, done: () => void): void {
     this.#writing = work.then(
       () => {
         this.#writing = undefined
         if (this.#m.stopped) return
-        this.#m.guard(() => this.#persisted(ready))
+        this.#m.guard(done)
         this.#m.schedule()
       },
       (e: unknown) => {

@@ -169,6 +169,8 @@ export class Clients {
       return { outcome: 'answered', output: input.kind === 'cas' ? { done } : {} }
     } catch (e) {
       if (!(e instanceof RaftError)) this.#world.fail(`a client was told ${String(e)}`)
+      if (e instanceof RaftError && e.code === 'busy') this.#world.count('some client told busy')
+      if (String(e).includes('session expired')) this.#world.count('some session expired')
       const refused = e instanceof RaftError && (input.kind === 'get' || REFUSALS.has(e.code))
       return { outcome: refused ? 'refused' : 'unknown' }
     }

@@ -3,7 +3,7 @@ import { Reader } from '../../raft/bytes.ts'
 import type { TraceEvent } from '../../raft/core.ts'
 import type { Applied } from '../../raft/driver-api.ts'
 import type { LogStore } from '../../raft/store.ts'
-import type { ConfState, Entry, Index, Message, NodeId, Term } from '../../raft/types.ts'
+import type { ConfState, Entry, Index, Message, NodeId, Role, Term } from '../../raft/types.ts'
 import type { SimDisk } from './disk.ts'
 import type { World } from './world.ts'
 
@@ -33,7 +33,10 @@ export class Invariants {
   readonly #votes = new Map<string, NodeId>()
   readonly #entries = new Map<number, Known>()
   readonly #committed: Known[] = []
+  /** The term of the leader that committed it, which may be later than its own. */
+  readonly #committedIn: Term[] = []
   readonly #digests: number[] = []
+  readonly #roleOf = new Map<NodeId, { role: Role; term: Term; joint: boolean }>()
   readonly #commitOf = new Map<NodeId, Index>()
   readonly #termOf = new Map<NodeId, Term>()
   readonly #appliedOf = new Map<NodeId, Index>()
@@ -46,8 +49,10 @@ export class Invariants {
     this.committed = founded
   }
 
-  get elections(): number {
-    return this.#leaders.size
+  /** Whether these would still know the last change of the members after a power cut. */
+  knowMembers(ids: readonly NodeId[]): boolean {
+    const last = this.#committed.findLastIndex((e) => e?.kind === 'config')
+    return ids.every((id) => (this.#durable(id)?.commit ?? 0) >= last)
   }
 
   /** A restart may forget the commit index and what was applied, never what it promised. */
@@ -67,8 +72,25 @@ export class Invariants {
     const last = this.#termOf.get(e.id) ?? 0
     this.#world.check(e.term >= last, () => `the term of ${e.id} went back from ${last} to ${e.term}`)
     this.#termOf.set(e.id, e.term)
+    if (e.event === 'role' || e.event === 'conf') this.#sometimes(e)
     if (e.event === 'role' && e.role === 'leader') this.#elected(e.id, e.term)
     if (e.event === 'commit') this.#commits(e.id, e.commit, e.term)
+  }
+
+  #sometimes(e: TraceEvent): void {
+    const joint = (this.#members.get(e.id)?.conf?.votersOutgoing.length ?? 0) > 0
+    const before = this.#roleOf.get(e.id)
+    if (e.event === 'role') {
+      if (e.role === 'follower' && before?.role === 'leader' && before.term === e.term)
+        this.#world.count('some leader stepped down')
+      if (e.role === 'follower' && before?.role === 'preCandidate' && before.term === e.term)
+        this.#world.count('some pre-vote lost')
+      this.#roleOf.set(e.id, { role: e.role, term: e.term, joint })
+    } else if (e.event === 'conf' && before?.role === 'leader' && before.joint) {
+      if (e.conf.votersOutgoing.length > 0) return
+      this.#world.count('some joint configuration left by a new leader')
+      before.joint = false
+    }
   }
 
   /** Election safety, and leader completeness. */
@@ -77,12 +99,14 @@ export class Invariants {
     this.#world.check(other === undefined, () => `two leaders in term ${term}: ${other} and ${id}`)
     this.#leaders.set(term, id)
     const store = this.#members.get(id)?.store
-    const newest = this.#committed[this.committed]
-    // Votes may arrive when a later term has long committed something else.
-    if (!store || !newest || newest.term > term) return
+    if (!store) return
+    // A late vote can still elect the leader of an older term, which need not have what a newer one committed.
+    let newest = this.committed
+    while ((this.#committedIn[newest] ?? 0) >= term) newest--
+    const known = this.#committed[newest]
     this.#world.check(
-      store.firstIndex() > this.committed || store.term(this.committed) === newest.term,
-      () => `leader ${id} of term ${term} lacks the committed entry ${this.committed}`,
+      known === undefined || store.firstIndex() > newest || store.term(newest) === known.term,
+      () => `leader ${id} of term ${term} lacks the committed entry ${newest}`,
     )
   }
 
@@ -93,7 +117,8 @@ export class Invariants {
     else if (m.type === 'appendReply' && !m.rejected && m.index > 0) {
       const hard = this.#durable(m.from)
       this.#world.check(
-        hard !== undefined && hard.lastIndex >= m.index && hard.term >= m.term,
+        // Of an older term it may be gone again, replaced by a newer leader's: who voted for that one knew of it.
+        hard !== undefined && (hard.term > m.term || (hard.term === m.term && hard.lastIndex >= m.index)),
         () =>
           `${m.from} says it has ${m.index} in term ${m.term}, its disk has ${hard?.lastIndex} and ${hard?.term}`,
       )
@@ -123,6 +148,9 @@ export class Invariants {
 
   /** Log matching: index and term determine an entry and, by induction, everything before it. */
   onStored(id: NodeId, entries: readonly Entry[], store: LogStore): void {
+    const first = entries[0]
+    if (first && store.lastIndex() >= first.index && store.term(first.index) !== first.term)
+      this.#world.count('some log tail replaced')
     let prevTerm = entries[0] ? store.term(entries[0].index - 1) : 0
     for (const e of entries) {
       const at = key(e.index, e.term)
@@ -205,6 +233,7 @@ export class Invariants {
         break
       }
       this.#committed[i] = known
+      this.#committedIn[i] = term
       at = known.prevTerm
     }
     this.committed = commit

@@ -13,6 +13,9 @@ import type { World } from './world.ts'
 
 export const CLUSTER = 'simulated'
 
+/** Of what the driver logs, what the simulation is there to reach. */
+const LOGGED = new Set(['snapshot taken', 'snapshot installed'])
+
 export interface Surroundings {
   readonly world: World
   readonly network: Network
@@ -89,6 +92,7 @@ export class Machine implements Watched {
       options,
       env: life.env(),
       onFatal: (e) => this.#failed(life, e),
+      log: { info: (what) => LOGGED.has(what) && world.count(`some ${what}`), warn: () => {} },
       trace: (e) => life.alive && this.#onTrace(e),
     })
     if (!life.alive) return

@@ -3,6 +3,7 @@ import { encodeCommand } from '../../raft/sessions.ts'
 import { MAX_SESSIONS } from '../../raft/sessions.ts'
 import { changeAtElection, twoChanges } from './changes.ts'
 import { calm, type Network } from './network.ts'
+import type { Invariants } from './invariants.ts'
 import type { Machine } from './machine.ts'
 import type { Operator } from './operator.ts'
 import type { World } from './world.ts'
@@ -12,8 +13,7 @@ export interface Target {
   readonly network: Network
   readonly machines: ReadonlyMap<NodeId, Machine>
   readonly operator: Operator
-  /** The largest index committed anywhere. */
-  committed(): number
+  readonly invariants: Invariants
 }
 
 type Fault = (n: Nemesis) => boolean
@@ -131,8 +131,9 @@ function mayBeDamaged(n: Nemesis): Machine | undefined {
   const status = leader?.driver?.status()
   if (!operator.idle || !status || status.conf.votersOutgoing.length > 0) return undefined
   // Those who do not know yet that a damaged member was removed might need its vote (a removed one has to stay a while).
-  const settled = n.live.every((m) => m.doomed || m.driver?.status().applied === n.t.committed())
-  if (!settled || status.lastIndex !== n.t.committed()) return undefined
+  const settled = n.live.every((m) => m.doomed || m.driver?.status().applied === n.t.invariants.committed)
+  if (!settled || status.lastIndex !== n.t.invariants.committed) return undefined
+  if (!n.t.invariants.knowMembers(n.live.filter((m) => !m.doomed).map((m) => m.id))) return undefined
   const { voters } = status.conf
   const gone = voters.filter((id) => machines.get(id)?.doomed)
   if (gone.length + 1 > Math.floor((voters.length - 1) / 2)) return undefined

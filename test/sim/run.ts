@@ -93,7 +93,7 @@ class Cluster {
       network,
       machines: this.#machines,
       operator: this.#operator,
-      committed: () => invariants.committed,
+      invariants,
     })
     this.clients = new Clients(world, this.#machines, invariants)
   }
@@ -131,9 +131,7 @@ class Cluster {
     await this.#until(end, () => this.#together(0))
     world.check(this.#together(0), () => `the members did not come together: ${this.#describe()}`)
     this.clients.running = false
-    for (const id of this.#inUse())
-      await this.#finish(end, () => this.clients.writeThrough(id), `a write through ${id}`)
-    await this.#finish(end, () => this.clients.readAll(this.#inUse()), 'a read of everything')
+    await this.#served(end)
     const target = this.#invariants.committed
     await this.#until(end, () => this.#together(target))
     world.check(
@@ -145,15 +143,21 @@ class Cluster {
     await this.#until(Math.max(LEAST_MS, world.now), () => false)
   }
 
-  /** Again and again, like a client: a process may end yet of what was done to its disk before. */
-  async #finish(end: number, work: () => Promise<boolean>, what: string): Promise<void> {
+  /**
+   * A write through every member, and a read of everything. Again and again, like a client: a process may end yet of
+   * what was done to its disk before, and a change of the members that was under way may take effect now.
+   */
+  async #served(end: number): Promise<void> {
     let done = false
-    const again = async () => {
-      while (!done && this.#world.now < end) done = await work()
+    const all = async () => {
+      for (const id of this.#inUse()) if (!(await this.clients.writeThrough(id))) return false
+      return this.clients.readAll(this.#inUse())
     }
-    void again()
+    void (async () => {
+      while (!done && this.#world.now < end) done = await all()
+    })()
     await this.#until(end, () => done)
-    this.#world.check(done, () => `${what} was not answered: ${this.#describe()}`)
+    this.#world.check(done, () => `not every member serves: ${this.#describe()}`)
   }
 
   /** The members by the leader's configuration. */
@@ -205,6 +209,7 @@ function someOptions(setup: World['rng']['setup']): Partial<DriverOptions> {
     snapshotBytes: 1 << 20,
     trailingEntries: setup.pick([0, 5, 20]),
     maxMessageBytes: setup.pick([200, 1000, 1 << 20]),
+    maxUncommittedBytes: setup.pick([150, 1 << 20, 1 << 20]),
     promoteLag: setup.pick([5, 50]),
   }
 }

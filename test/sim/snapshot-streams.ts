@@ -40,6 +40,7 @@ class Stream {
   #wake: () => void = () => {}
   #broken: Error | undefined
   #done = false
+  #pumping = Promise.resolve()
   #progressAt = 0
 
   constructor(
@@ -61,6 +62,7 @@ class Stream {
     this.#resolve = resolve
     this.#reject = reject
     world.count('some snapshot sent')
+    if (m.meta.conf.votersOutgoing.length > 0) world.count('some snapshot of a joint configuration sent')
     from.onDeath(() => this.#break(new Error('the sender died')))
     to.life.onDeath(() => this.#break(new Error('the receiver died')))
     this.#watch()
@@ -85,7 +87,8 @@ class Stream {
     this.#world.trace(() => `snapshot ${this.#m.from}>${this.#m.to} broke: ${error.message}`)
     this.#broken = error
     this.#to.life.schedule(DELAY_MS, () => this.#wake())
-    this.#from.schedule(DELAY_MS, () => this.#reject(error))
+    // Not before it has stopped reading: then it lets go of what it reads.
+    this.#from.schedule(DELAY_MS, () => void this.#pumping.then(() => this.#reject(error)))
   }
 
   #receive(): void {
@@ -105,7 +108,9 @@ class Stream {
 
   async *#read(from: number): AsyncGenerator<Uint8Array> {
     if (from > 0) this.#world.count('some snapshot resumed')
-    this.#from.schedule(DELAY_MS, () => void this.#pump(from))
+    this.#from.schedule(DELAY_MS, () => {
+      this.#pumping = this.#pump(from)
+    })
     for (;;) {
       while (this.#arrived.length === 0) {
         if (this.#broken) throw this.#broken
@@ -118,6 +123,7 @@ class Stream {
   }
 
   async #pump(from: number): Promise<void> {
+    if (this.#done) return
     try {
       for await (const chunk of this.#data(from))
         for (let at = 0; at < chunk.length; at += PIECE) {
