@@ -41,8 +41,9 @@ export class Persister {
       return
     }
     const hard = this.#takeHard()
-    this.#begin(ready.snapshot ? this.#install(ready, hard) : this.#append(ready, hard), () =>
-      this.#persisted(ready),
+    this.#begin(
+      () => (ready.snapshot ? this.#install(ready, hard) : this.#append(ready, hard)),
+      () => this.#persisted(ready),
     )
   }
 
@@ -54,7 +55,11 @@ export class Persister {
     this.#settleUpTo = Math.max(this.#settleUpTo, index)
     if (this.busy || this.#settled >= this.#settleUpTo) return
     if ((this.#lazyHard?.commit ?? 0) < this.#settleUpTo) return // it comes with a next Ready
-    this.#begin(this.#m.o.store.append([], this.#takeHard(), true), () => {})
+    const hard = this.#takeHard()
+    this.#begin(
+      () => this.#m.o.store.append([], hard, true),
+      () => {},
+    )
   }
 
   #takeHard(): HardState | undefined {
@@ -64,8 +69,8 @@ export class Persister {
     return hard
   }
 
-  #begin(work: Promise<void>, done: () => void): void {
-    this.#writing = work.then(
+  #begin(write: () => Promise<void>, done: () => void): void {
+    this.#writing = write().then(
       () => {
         this.#writing = undefined
         if (this.#m.stopped) return
