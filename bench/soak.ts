@@ -15,7 +15,7 @@ export interface SoakOptions {
   readonly json?: string
 }
 
-interface Sample {
+export interface Sample {
   readonly minute: number
   readonly load: Measured & { underWay: number }
   readonly members: readonly MemberStats[]

@@ -3,7 +3,7 @@ import type { Snapshots } from './snapshots.ts'
 import type { AppendMessage, Index, Message, NodeId } from './types.ts'
 
 /** How long a follower may not know what is committed, when nothing else tells it. */
-const HOLD_MS = 2
+const HOLD_MS = 5
 
 /** What a follower is told, and waits for. */
 interface Follower {

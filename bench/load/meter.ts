@@ -18,6 +18,10 @@ export class Meter {
   #from: number | undefined
   #to: number | undefined
 
+  get count(): number {
+    return this.#times.length
+  }
+
   begin(): void {
     this.#from = performance.now()
   }

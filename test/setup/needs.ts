@@ -55,6 +55,8 @@ export const needs = {
     commands('iptables', 'strace'),
     need(existsSync(faketime), { what: 'libfaketime', remedy: setup }),
   ),
+  /** The peer of bench/, beside ours on hosts of their own. */
+  etcd: allOf(namespaces, commands('etcd', 'etcdctl')),
   chromium: need(chromium() !== undefined, { what: 'Chromium', remedy: setup }),
   /** Writes the databases in which Chromium keeps whom it trusts. */
   certutil: commands('certutil'),
