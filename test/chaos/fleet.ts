@@ -17,6 +17,10 @@ export class Fleet {
   readonly agents: readonly ChaosAgent[]
   #dispatcher: ReturnType<typeof pinnedAgent> | undefined
   #token = ''
+  /** Also at the end of a run that was interrupted: nobody else would know of the disks. */
+  readonly #removeDisks = () => {
+    for (const agent of this.agents) agent.removeDisk()
+  }
 
   private constructor(folder: string, lan: Lan) {
     this.folder = folder
@@ -31,6 +35,7 @@ export class Fleet {
     const fleet = new Fleet(await mkdtemp(join(tmpdir(), 'submarine-chaos-')), lan)
     try {
       for (const agent of fleet.agents) await agent.prepare()
+      process.once('exit', fleet.#removeDisks)
       await fleet.#grow()
     } catch (error) {
       await fleet.stop()
@@ -149,7 +154,8 @@ export class Fleet {
     await Promise.all(this.agents.map((agent) => agent.stop()))
     for (const agent of this.agents) await endTasksIn(agent.data)
     await this.#dispatcher?.destroy()
-    for (const agent of this.agents) agent.removeDisk()
+    process.removeListener('exit', this.#removeDisks)
+    this.#removeDisks()
     await this.lan.stop()
   }
 

@@ -20,6 +20,9 @@ export function endOf(error: unknown): Exclude<End, 'ok'> {
   return unconnected.includes(causeOf(error)) ? 'failed' : 'unknown'
 }
 
+/** Of an agent's own failures also the sentence: none is expected. */
+const reasonOf = ({ code, message }: ProblemError) => (code === 'internal' ? `${code}: ${message}` : code)
+
 function causeOf(error: unknown): string {
   const { cause, name } = error as { cause?: { code?: string }; name?: string }
   return cause?.code ?? name ?? String(error)
@@ -35,7 +38,7 @@ export class Tally {
     counts[end]++
     this.kinds.set(kind, counts)
     if (error === undefined) return
-    const reason = error instanceof ProblemError ? `${error.code}: ${error.message}` : causeOf(error)
+    const reason = error instanceof ProblemError ? reasonOf(error) : causeOf(error)
     this.reasons.set(reason, (this.reasons.get(reason) ?? 0) + 1)
   }
 
