@@ -251,14 +251,33 @@ const faults: Record<string, Fault> = {
   'clients flood': (n) => {
     const leader = n.t.operator.leader()
     if (!leader || !n.rng.chance(0.15)) return false
-    registerMany(n, leader)
+    // More than are remembered: sessions of others expire.
+    registerMany(n, leader, MAX_SESSIONS + 10)
     return true
   },
+  'leader with a tail': tailOfTheDeposed,
 }
 
-/** More clients register than are remembered: sessions of others expire. */
-function registerMany(n: Nemesis, leader: Machine): void {
-  const commands = Array.from({ length: MAX_SESSIONS + 10 }, (_, i) =>
+/**
+ * A leader is heard by nobody and goes on taking commands. When the next one has led for a while and dies, the longest
+ * log is that of the deposed.
+ */
+function tailOfTheDeposed(n: Nemesis): boolean {
+  const { network, operator } = n.t
+  const leader = operator.leader()
+  if (!leader) return false
+  for (const { id } of n.live) if (id !== leader.id) network.cut(leader.id, id)
+  registerMany(n, leader, 5 + n.rng.int(60))
+  n.later(n.rng.between(1500, 5000), () => {
+    network.heal()
+    const next = operator.leader()
+    if (next && next !== leader && n.rng.chance(0.7) && !n.over) n.crash(next, false)
+  })
+  return true
+}
+
+function registerMany(n: Nemesis, leader: Machine, count: number): void {
+  const commands = Array.from({ length: count }, (_, i) =>
     encodeCommand({ kind: 'register', nonce: `flood-${n.t.world.now}-${i}` }),
   )
   const { life } = leader
