@@ -176,6 +176,28 @@ test('a snapshot at whose index the receiver has another entry replaces all of i
   expect(old.failures).toEqual([])
 })
 
+test('a sender that vanished in the middle does not keep the next leader’s snapshot out', async () => {
+  members = new Members(often)
+  const { leader, away } = await withOneBehind()
+  let sends = 0
+  const dead = new Promise<void>(() => {})
+  members.hub.transfer = (_m, data) =>
+    async function* (from) {
+      const first = sends++ === 0
+      for await (const piece of data(from)) {
+        yield first ? piece.subarray(0, 300) : piece
+        if (first) await dead
+      }
+    }
+  members.hub.heal(away)
+  await until(() => sends === 1)
+  const { store, machine } = await members.kill(leader.id)
+  const next = await members.leader()
+  await members.start(leader.id, store, machine)
+  await caughtUp(next, away)
+  expect(sends).toBe(2)
+})
+
 test('a snapshot that arrives damaged is asked for again, from its beginning, and stops nobody', async () => {
   members = new Members(often)
   const { leader, away } = await withOneBehind()

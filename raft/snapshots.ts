@@ -27,7 +27,7 @@ export class Snapshots {
   readonly #metrics: Metrics
   readonly #host: SnapshotHost
   #taking: Promise<void> | undefined
-  #receiving: Promise<void> | undefined
+  #receiving: { readonly done: Promise<unknown>; readonly cut: (why: RaftError) => void } | undefined
   readonly #transfers: Transfers
 
   constructor(o: OpenOptions, options: DriverOptions, metrics: Metrics, host: SnapshotHost) {
@@ -115,31 +115,54 @@ export class Snapshots {
     this.#transfers.send(m)
   }
 
-  /** Stores the bytes of a snapshot that the core may be told of. One at a time. */
+  /**
+   * Stores the bytes of a snapshot that the core may be told of. One at a time, the newest: who sends another one has
+   * given up the one before, and its line may be dead without anybody telling.
+   */
   async receive(m: SnapshotMessage, data: SnapshotBytes): Promise<void> {
+    while (this.#receiving && this.#isNews(m)) {
+      this.#receiving.cut(new RaftError('dropped', 'another snapshot came'))
+      await this.#receiving.done
+    }
+    if (!this.#isNews(m)) return // the core answers without the data
+    if (this.#host.node.hasPendingSnapshot) throw new RaftError('busy', 'a snapshot is being installed')
+    const { promise: broken, reject: cut } = Promise.withResolvers<never>()
+    broken.catch(() => {})
+    const work = this.#store(m, (from) => ofSender(data(from), broken))
+    const done = work.catch(() => {}).then(() => (this.#receiving = undefined))
+    this.#receiving = { done, cut }
+    await work
+  }
+
+  #isNews({ term, meta }: SnapshotMessage): boolean {
     const { node } = this.#host
-    if (m.term < node.term || m.meta.index <= node.commitIndex) return // the core answers without the data
-    if (this.#receiving || node.hasPendingSnapshot)
-      throw new RaftError('busy', 'another snapshot is being received')
-    const work = this.#o.store.receiveSnapshot(m.meta, (from) => ofSender(data(from)))
-    this.#receiving = work
+    return term >= node.term && meta.index > node.commitIndex
+  }
+
+  async #store(m: SnapshotMessage, data: SnapshotBytes): Promise<void> {
     try {
-      await work
+      await this.#o.store.receiveSnapshot(m.meta, data)
     } catch (e) {
       if (e instanceof StoreError) this.#host.fatal(e)
       throw e
-    } finally {
-      this.#receiving = undefined
     }
   }
 }
 
-/** What fails at the sender is never taken for a failure of the own storage. */
-async function* ofSender(data: SnapshotSource): SnapshotSource {
+/** What fails at the sender is never taken for a failure of the own storage. Ends when `broken` says so, too. */
+async function* ofSender(data: SnapshotSource, broken: Promise<never>): SnapshotSource {
+  const pieces = data[Symbol.asyncIterator]()
   try {
-    yield* data
+    for (;;) {
+      const next = await Promise.race([pieces.next(), broken])
+      if (next.done) return
+      yield next.value
+    }
   } catch (cause) {
     throw new RaftError('dropped', `the snapshot broke off: ${String(cause)}`, { cause })
+  } finally {
+    // Not waited for: the piece before may never come.
+    pieces.return?.().catch(() => {})
   }
 }
 

@@ -114,6 +114,49 @@ describe('snapshot streams', () => {
     expect(stored).toBe(big.length)
   })
 
+  test('is sent from where the receiver says, and not at all from beyond its end', async () => {
+    const whole = { ...snapshot, meta: { ...snapshot.meta, bytes: big.length } }
+    for (const from of [1, 1_000_000, big.length]) {
+      const [a, b] = await sockets()
+      let stored = 0
+      const receiving = receiveSnapshot(b, async (_m, data) => {
+        for await (const c of data(from)) stored += c.length
+      })
+      await writeSnapshot(a, whole, async function* (at) {
+        yield big.subarray(at)
+      })
+      await receiving
+      expect(stored).toBe(big.length - from)
+    }
+    const [a, b] = await sockets()
+    b.on('error', () => {})
+    receiveSnapshot(b, async (_m, data) => {
+      for await (const _ of data(big.length + 1)) continue
+    }).catch(() => {})
+    await expect(writeSnapshot(a, whole, () => image())).rejects.toMatchObject({ code: 'codec' })
+  })
+
+  test('a refusal before the data tells why, and nothing was sent', async () => {
+    const [a, b] = await sockets()
+    let asked = 0
+    const receiving = receiveSnapshot(b, () => Promise.reject(new Error('another one is being received')))
+    const sending = writeSnapshot(a, snapshot, () => (asked++, image()))
+    await Promise.all([
+      expect(sending).rejects.toThrow('the snapshot was refused: another one is being received'),
+      expect(receiving).rejects.toThrow(),
+    ])
+    expect(asked).toBe(0)
+  })
+
+  test('a frame that is larger than any of a snapshot ends it', async () => {
+    const [a, b] = await sockets()
+    a.on('error', () => {})
+    const receiving = receiveSnapshot(b, () => Promise.resolve())
+    a.write(Buffer.from([0, 0, 0, 1, 0, 0, 0, 0]))
+    await expect(receiving).rejects.toMatchObject({ code: 'codec' })
+    expect(b.destroyed || b.writableEnded).toBe(true)
+  })
+
   test('a refusal in the middle ends both sides', async () => {
     const [a, b] = await sockets()
     b.on('error', () => {})

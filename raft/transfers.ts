@@ -15,16 +15,21 @@ export interface TransferHost {
 /** A snapshot on its way to one member, through as many attempts as it takes, and then the log that follows it. */
 interface Transfer {
   readonly held: HeldSnapshot
-  state: 'running' | 'broken' | 'delivered'
+  state: 'running' | 'waiting' | 'broken' | 'delivered'
   /** When the last attempt ended. */
   endedAt: number
   /** Where the last attempt began, and how many in a row have begun no later. */
   from: number
   stalled: number
+  /** The same, but over all snapshots that it was tried with. */
+  failures: number
 }
 
 /** After so many attempts that brought nothing, or so long without a new one, a newer snapshot may be the better one. */
 const MAX_STALLED = 3
+/** After a failed attempt the next one waits, ever longer while nothing comes of them. */
+const BACKOFF_MS = 50
+const MAX_BACKOFF_MS = 2_000
 const KEEP_MS = 60_000
 
 /**
@@ -52,7 +57,7 @@ export class Transfers {
     const { node, env } = this.#host
     const newest = this.#o.store.snapshot()?.index ?? 0
     for (const [to, t] of this.#byMember) {
-      if (t.state === 'running') continue
+      if (t.state === 'running' || t.state === 'waiting') continue
       const caughtUp = t.state === 'delivered' && this.#match(to) >= newest
       if (caughtUp || node.role !== 'leader' || env.now() - t.endedAt > KEEP_MS) this.#drop(to)
     }
@@ -62,12 +67,13 @@ export class Transfers {
     return this.#host.node.status().progress.get(to)?.match ?? 0
   }
 
-  /** While an attempt runs, its end is the answer to this one too. */
+  /** While an attempt runs or the next one waits, its end is the answer to this one too. */
   send(m: SnapshotMessage): void {
-    if (this.#byMember.get(m.to)?.state === 'running') return
+    const state = this.#byMember.get(m.to)?.state
+    if (state === 'running' || state === 'waiting') return
     const transfer = this.#find(m)
     if (!transfer) {
-      this.#end(m.to, false)
+      this.#report(m.to, false)
       return
     }
     const { meta } = transfer.held
@@ -75,10 +81,13 @@ export class Transfers {
     this.#o.log?.info('sending a snapshot', { to: m.to, index: meta.index, bytes: meta.bytes })
     const work = this.#o.transport.sendSnapshot({ ...m, meta }, (from) => this.#data(transfer, from))
     work.then(
-      () => this.#ended(m.to, transfer, 'delivered'),
+      () => {
+        this.#release(transfer)
+        this.#end(m.to, transfer, 'delivered')
+      },
       (e: unknown) => {
         this.#o.log?.warn('a snapshot was not delivered', { to: m.to, error: String(e) })
-        this.#ended(m.to, transfer, 'broken')
+        this.#retryLater(m.to, transfer)
       },
     )
   }
@@ -91,7 +100,8 @@ export class Transfers {
     if (before) this.#drop(m.to)
     if (store.snapshot()?.index !== m.meta.index) return undefined
     const held = store.holdSnapshot()
-    const transfer: Transfer = { held, state: 'broken', endedAt: 0, from: -1, stalled: 0 }
+    const failures = before?.failures ?? 0
+    const transfer: Transfer = { held, state: 'broken', endedAt: 0, from: -1, stalled: 0, failures }
     this.#byMember.set(m.to, transfer)
     return transfer
   }
@@ -102,15 +112,21 @@ export class Transfers {
     return index + 1 >= this.#o.store.firstIndex() && this.#match(to) < index
   }
 
-  #ended(to: NodeId, transfer: Transfer, state: 'broken' | 'delivered'): void {
-    transfer.state = state
-    transfer.endedAt = this.#host.env.now()
-    if (state === 'broken') transfer.stalled++
-    else this.#release(transfer)
-    this.#end(to, state === 'delivered')
+  #retryLater(to: NodeId, transfer: Transfer): void {
+    const wait = Math.min(MAX_BACKOFF_MS, BACKOFF_MS * 2 ** transfer.failures)
+    transfer.state = 'waiting'
+    transfer.stalled++
+    transfer.failures++
+    this.#host.env.after(wait, () => this.#end(to, transfer, 'broken'))
   }
 
-  #end(to: NodeId, ok: boolean): void {
+  #end(to: NodeId, transfer: Transfer, state: 'broken' | 'delivered'): void {
+    transfer.state = state
+    transfer.endedAt = this.#host.env.now()
+    this.#report(to, state === 'delivered')
+  }
+
+  #report(to: NodeId, ok: boolean): void {
     this.#host.node.reportSnapshot(to, ok)
     this.#host.ended(ok)
   }
@@ -128,7 +144,7 @@ export class Transfers {
   /** A snapshot of ours that cannot be read is our failure, not the receiver's. */
   async *#data(transfer: Transfer, from: number): SnapshotSource {
     const { env, bytesPerSecond } = this.#host
-    if (from > transfer.from) transfer.stalled = 0
+    if (from > transfer.from && from > 0) transfer.stalled = transfer.failures = 0
     transfer.from = from
     try {
       yield* paced(transfer.held.read(from), env, bytesPerSecond)

@@ -2,19 +2,25 @@ import type { Duplex } from 'node:stream'
 import { z } from 'zod'
 import { frame, FrameParser } from '../../../raft/index.ts'
 
-/** The first frame each way. Versions meet here, so that a rolling upgrade fails loudly or not at all. */
+/**
+ * The first frame each way. Versions meet here: the newest that both sides speak is spoken, and where there is none, a
+ * rolling upgrade fails loudly.
+ */
 export interface Hello {
+  /** The newest and the oldest version that the speaker speaks; it need not name the oldest where both are one. */
   readonly protocol: number
+  readonly since?: number | undefined
   readonly cluster: string
   readonly member: number
   /** HOST:PORT under which the speaker is reached now. */
   readonly address: string
 }
 
-export const protocolVersion = 1
+export const protocols = { protocol: 1, since: 1 } as const
 const maxFrame = 4096
 const Hello = z.object({
   protocol: z.int(),
+  since: z.int().optional(),
   cluster: z.string(),
   member: z.int(),
   address: z.string().max(300),
@@ -49,12 +55,15 @@ export async function answerHello(
 }
 
 function mismatch(theirs: Hello, own: Hello, member: number): string | undefined {
-  if (theirs.protocol !== own.protocol)
+  const spoken = Math.min(theirs.protocol, own.protocol)
+  if (spoken < oldest(theirs) || spoken < oldest(own))
     return `one side speaks protocol ${theirs.protocol}, the other ${own.protocol}: upgrade the older agent`
   if (theirs.cluster !== own.cluster) return `cluster ${theirs.cluster} is not cluster ${own.cluster}`
   if (theirs.member !== member) return `it says member ${theirs.member}, its certificate ${member}`
   return undefined
 }
+
+const oldest = ({ protocol, since = protocol }: Hello): number => since
 
 function encode(value: object): Buffer {
   const text = Buffer.from(JSON.stringify(value))

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { connect, type TLSSocket } from 'node:tls'
 import { afterEach, expect, test } from 'vitest'
 import { encodeMessage, frame, type Message, type SnapshotMessage } from '../../../raft/index.ts'
+import { createCa } from '../identity/ca.ts'
 import { setPeer } from './address-book.ts'
 import { cleanUp, closed, credentialsOf, Inbox, later, startAgent, type TestAgent } from './testing/agent.ts'
 import { alpn } from './tls.ts'
@@ -102,6 +103,51 @@ test.each([
   expect(Buffer.concat(answer.all).toString()).toContain(reason)
   await agent.lines.with(reason)
   expect(inbox.all).toEqual([])
+})
+
+test('a newer agent that still speaks our version is understood, and one that does not is told', async () => {
+  const agent = await startAgent(1)
+  const inbox = inboxOf(agent)
+  const socket = await call(agent, { ...goodHello, protocol: 3, since: 1 })
+  const payload = encodeMessage(heartbeat(2, 1, 5))
+  socket.write(frame(payload.length, (w) => w.raw(payload)))
+  expect(await inbox.first()).toEqual(heartbeat(2, 1, 5))
+  await closed(await call(agent, { ...goodHello, protocol: 3, since: 2 }))
+  await agent.lines.with('one side speaks protocol 3, the other 1')
+})
+
+const yearAgo = new Date(Date.now() - 400 * 86_400_000)
+test.each([
+  ['of another member', () => credentialsOf(3), 'member 3 answers there, not 2'],
+  ['of another cluster', () => credentialsOf(2, { cluster: 'c2' }), 'another cluster (c2)'],
+  ['of another authority', async () => credentialsOf(2, { ca: await createCa('lab') }), 'self-signed'],
+  ['that has expired', () => credentialsOf(2, { now: yearAgo }), 'expired'],
+])('who answers with a certificate %s is sent nothing', async (_, credentials, reason) => {
+  const other = await startAgent(2, { credentials: await credentials() })
+  const one = await startAgent(1, { state: new Map([[2, `127.0.0.1:${other.port}`]]) })
+  const [messages, snapshots] = [inboxOf(other), new Inbox<SnapshotMessage>()]
+  other.transport.onSnapshot(async (m) => snapshots.add(m))
+  one.transport.send([heartbeat(1, 2)])
+  await one.lines.with(reason)
+  await expect(one.transport.sendSnapshot(snapshot(), () => oneOf(new Uint8Array(10)))).rejects.toThrow(
+    reason,
+  )
+  expect([messages.all, snapshots.all]).toEqual([[], []])
+})
+
+test('an agent that from one day on shows another member’s certificate is not heard', async () => {
+  const { one, two } = await pair()
+  const atTwo = inboxOf(two)
+  one.transport.send([heartbeat(1, 2)])
+  await atTwo.first()
+  // From here on agent 1 shows what agent 3 was given; the hello still says 1.
+  const swapped = await startAgent(1, {
+    credentials: await credentialsOf(3),
+    state: new Map([[2, `127.0.0.1:${two.port}`]]),
+  })
+  swapped.transport.send([heartbeat(1, 2, 9)])
+  await two.lines.with('it says member 1, its certificate 3')
+  expect(atTwo.all).toEqual([heartbeat(1, 2)])
 })
 
 test.each([
@@ -228,7 +274,7 @@ const snapshot = (from = 1): SnapshotMessage => ({
   },
 })
 
-async function* one(bytes: Uint8Array) {
+async function* oneOf(bytes: Uint8Array) {
   yield bytes
 }
 
@@ -239,10 +285,21 @@ test('a snapshot fails when the receiver refuses it, or it is in the name of ano
     seen.add(m)
     throw new Error('busy')
   })
-  await expect(sender.transport.sendSnapshot(snapshot(), () => one(new Uint8Array(10)))).rejects.toThrow()
-  await expect(sender.transport.sendSnapshot(snapshot(3), () => one(new Uint8Array(10)))).rejects.toThrow()
+  await expect(sender.transport.sendSnapshot(snapshot(), () => oneOf(new Uint8Array(10)))).rejects.toThrow()
+  await expect(sender.transport.sendSnapshot(snapshot(3), () => oneOf(new Uint8Array(10)))).rejects.toThrow()
   await two.lines.with('it sent a snapshot of member 3 to 2')
   expect(seen.all.map((m) => m.from)).toEqual([1])
+})
+
+test('a snapshot goes on from where the receiver says', async () => {
+  const { one, two } = await pair()
+  const text = Buffer.from('the first half, the second half')
+  const got: string[] = []
+  two.transport.onSnapshot(async (_, data) => {
+    for await (const piece of data(16)) got.push(Buffer.from(piece).toString())
+  })
+  await one.transport.sendSnapshot(snapshot(), (from) => oneOf(text.subarray(from)))
+  expect(got).toEqual(['the second half'])
 })
 
 test('a snapshot whose receiver stalls fails instead of waiting for ever', async () => {
@@ -253,7 +310,7 @@ test('a snapshot whose receiver stalls fails instead of waiting for ever', async
     transport: { timeouts: { snapshotIdleMs: 100 } },
   })
   await sender.stop()
-  await expect(stalling.transport.sendSnapshot(snapshot(), () => one(new Uint8Array(10)))).rejects.toThrow()
+  await expect(stalling.transport.sendSnapshot(snapshot(), () => oneOf(new Uint8Array(10)))).rejects.toThrow()
 })
 
 test('a receiver that does not read makes nothing grow, and gets the newest when it reads again', async () => {

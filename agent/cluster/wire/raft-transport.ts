@@ -9,7 +9,7 @@ import {
   writeSnapshot,
 } from '../../../raft/index.ts'
 import type { AddressBook } from './address-book.ts'
-import { answerHello, greet, type Hello, protocolVersion } from './hello.ts'
+import { answerHello, greet, type Hello, protocols } from './hello.ts'
 import { Link, type LinkLimits } from './link.ts'
 import { alpn, dial, type Log, type Self, type WireProtocol } from './tls.ts'
 
@@ -189,7 +189,7 @@ export class RaftTransport implements Transport {
 
   #hello(): Hello {
     const { cluster, member, advertised } = this.#options.self
-    return { protocol: protocolVersion, cluster, member, address: advertised() }
+    return { ...protocols, cluster, member, address: advertised() }
   }
 
   /** What a member says of itself, and for a connection it made, where it came from. */
