@@ -1,3 +1,4 @@
+import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
@@ -13,6 +14,8 @@ import { HealthLog } from './cluster/health-log.ts'
 import { KeyHandover } from './cluster/key-handover.ts'
 import { Member } from './cluster/member.ts'
 import { Membership } from './cluster/membership.ts'
+import { fetchImage, serveImage, useImage } from './cluster/rebuild.ts'
+import { ReplicaCheck } from './cluster/replica-check.ts'
 import { formatAddress } from './cluster/identity/address.ts'
 import { Roster } from './cluster/roster.ts'
 import { nodeIdOf } from './cluster/rules/members.ts'
@@ -46,7 +49,7 @@ import { Keeper } from './store/keeper.ts'
 import { ReplicatedBlobs } from './store/replicated-blobs.ts'
 import { ReplicatedStreams } from './store/replicated-streams.ts'
 import { DiskSpace } from './store/space.ts'
-import { StateDb } from './store/state-db.ts'
+import { StateDamaged, StateDb } from './store/state-db.ts'
 import { LocalStreams } from './store/streams.ts'
 import { createDockerSubmitter } from './submitters/docker.ts'
 import { agentVersion } from './version.ts'
@@ -59,6 +62,8 @@ export interface RunningAgent {
   readonly loopback: string | undefined
   /** Resolves to the founder's password once the cluster is in the log; undefined for everybody else. */
   readonly founded: Promise<string | undefined>
+  /** Resolves when this replica's state is to be made anew: stop it and start it again. */
+  readonly outdated: Promise<void>
   /** Resolves when this node was removed from the cluster and its tasks are ended: it must not go on. */
   readonly removed: Promise<void>
   /** Leaves tasks running; the next start finds them again. */
@@ -105,7 +110,15 @@ export async function compose(
     const host = openHost(basis, stores, wire, core.cluster)
     const loopback = await openDoors(basis, stores, wire, core, kept)
     const begun = await begin(basis, stores, wire, core, kept, host, loopback)
-    return { folder, advertise: basis.address.advertise, loopback, ...begun, stop: () => started.stop() }
+    const outdated = watchReplicas(basis, stores, core)
+    return {
+      folder,
+      advertise: basis.address.advertise,
+      loopback,
+      ...begun,
+      outdated,
+      stop: () => started.stop(),
+    }
   } catch (error) {
     await started.stop()
     throw error
@@ -119,17 +132,35 @@ type Kept = Awaited<ReturnType<typeof openKept>>
 type Host = ReturnType<typeof openHost>
 
 /** The log and the state, as this member left them. */
-async function openStores({ folder, options, started }: Basis) {
+async function openStores({ folder, options, log, started }: Basis) {
   const { folders, identity, path } = folder
   const floor = options.diskFloor === undefined ? {} : { floor: options.diskFloor }
   const space = started.add(await DiskSpace.open(path, floor), (it) => it.close())
-  const machine = await ClusterStateMachine.open(await StateDb.open(folders.state))
-  started.add(machine, (it) => it.close())
   const raftLog = await DiskStore.open(levelDisk(folders.log), {
     id: identity.member,
     clusterId: identity.cluster,
   })
-  return { space, machine, raftLog, nodes: () => machine.state.nodes }
+  await useImage(path, folders.state, raftLog, log)
+  const { machine, damage } = await openMachine(folders.state, log)
+  started.add(machine, (it) => it.close())
+  return { space, machine, damage, raftLog, nodes: () => machine.state.nodes }
+}
+
+/** A state that was damaged on disk is set aside: the log, which was not, has everything it was made of. */
+async function openMachine(
+  folder: string,
+  log: Logger,
+): Promise<{ machine: ClusterStateMachine; damage?: string }> {
+  const open = async () => ClusterStateMachine.open(await StateDb.open(folder))
+  try {
+    return { machine: await open() }
+  } catch (error) {
+    if (!(error instanceof StateDamaged)) throw error
+    log.error({ err: error }, 'the state is damaged on disk: it is made again from the log')
+    await rm(`${folder}.damaged`, { recursive: true, force: true })
+    await rename(folder, `${folder}.damaged`)
+    return { machine: await open(), damage: error.message }
+  }
 }
 
 /** The one port and the connections to the other agents. It opens when there is something to answer. */
@@ -364,6 +395,49 @@ async function handOver(cluster: Member, log: Logger): Promise<void> {
   })
   const name = node && cluster.state().nodes.get(node)?.name
   if (node) log.info({ node }, `leadership was handed over to ${name ?? node}`)
+}
+
+/** Compares this replica's state with the others'; resolves when it has to be made anew. */
+function watchReplicas(
+  { folder, log, started }: Basis,
+  { machine, damage }: Stores,
+  { cluster, raft }: Core,
+): Promise<void> {
+  const digestAt = (index: number) => machine.digestAt(index)
+  serveImage(cluster, raft, digestAt)
+  if (damage) void tellOfDamage(cluster, damage, log)
+  return new Promise((outdated) => {
+    const check = new ReplicaCheck({
+      cluster,
+      digestAt,
+      handOver: (nodes) => giveLeadership(raft, nodes),
+      rebuild: async (right) => {
+        await fetchImage(folder.path, cluster, raft, right)
+        outdated()
+      },
+      log,
+    })
+    started.add(check, (it) => it.stop())
+  })
+}
+
+async function giveLeadership(raft: RaftDriver, nodes: readonly string[]): Promise<boolean> {
+  const { id, conf } = raft.status()
+  const to = nodes.map(memberIn).find((member) => member && member !== id && conf.voters.includes(member))
+  if (to) await raft.transferLeadership(to)
+  return to !== undefined
+}
+
+async function tellOfDamage(cluster: Member, damage: string, log: Logger): Promise<void> {
+  const message = `its state was damaged on disk and was made again from its log: ${damage}`
+  const { node } = cluster.self
+  await cluster
+    .propose(
+      { type: 'node.replica', node, differs: false, message },
+      { kind: 'node', node },
+      { timeoutMs: 60_000 },
+    )
+    .catch((error: unknown) => log.warn({ err: error }, 'the damage could not be told'))
 }
 
 const isLoopback = (host: string) => host === 'localhost' || host === '::1' || host.startsWith('127.')

@@ -33,13 +33,36 @@ export async function startAgent(given: AgentOptions): Promise<{ stop(): Promise
       password: options.create.adminPassword,
     })
   if (options.join) await joinCluster({ data: options.data, token: options.join, name, address: advertise })
+  let agent = await run(options, log)
+  announce(agent, given)
+  let stopping = false
+  const renew = async (old: RunningAgent): Promise<void> => {
+    await old.outdated
+    if (stopping) return
+    log.warn('the agent starts again, to make its state anew; tasks keep running')
+    await old.stop()
+    agent = await run(options, log)
+    return renew(agent)
+  }
+  renew(agent).catch((error: unknown) => fail(log, error))
+  return {
+    stop: () => {
+      stopping = true
+      return agent.stop()
+    },
+  }
+}
+
+/** What is in memory may differ from what is on disk: only a fresh start is right again. */
+function fail(log: Logger, error: unknown): void {
+  log.fatal({ err: error }, 'the agent cannot go on and ends; tasks keep running')
+  process.exitCode = 70
+  log.flush(() => process.exit(70))
+}
+
+async function run(options: AgentOptions, log: Logger): Promise<RunningAgent> {
   const folder = await openFolder(options.data)
-  const agent = await compose(folder, options, log, (error) => {
-    // What is in memory may differ from what is on disk: only a fresh start is right again.
-    log.fatal({ err: error }, 'the agent cannot go on and ends; tasks keep running')
-    process.exitCode = 70
-    log.flush(() => process.exit(70))
-  }).catch((error: unknown) => {
+  const agent = await compose(folder, options, log, (error) => fail(log, error)).catch((error: unknown) => {
     throw refusal(error, options.data, folder.identity.name)
   })
   void agent.removed.then(() => leave(agent, options.data, log))
@@ -47,7 +70,6 @@ export async function startAgent(given: AgentOptions): Promise<{ stop(): Promise
     { name: folder.identity.name, node: folder.identity.node, address: agent.advertise },
     'agent is up',
   )
-  announce(agent, given)
   return agent
 }
 

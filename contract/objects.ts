@@ -208,6 +208,11 @@ export const Node = z
     allocated: Allocated,
     gpus_held: z.array(z.object({ uuid: z.string(), task: z.string() })),
     tasks: z.int().describe('Tasks holding resources here.'),
+    state_differs: z
+      .string()
+      .nullable()
+      .optional()
+      .describe('What is wrong with its copy of the replicated state; null when it is as the others are.'),
     usage: Usage.nullable(),
     resource_version: ResourceVersion,
   })

@@ -14,6 +14,7 @@ import { Reads } from './reads.ts'
 import { Sender } from './sender.ts'
 import type { Sessions } from './sessions.ts'
 import { Snapshots } from './snapshots.ts'
+import type { SnapshotPoint, SnapshotSource } from './store.ts'
 import { NONE, RaftError, type ConfChange, type ConfState, type Index, type NodeId } from './types.ts'
 
 /** Turns of work before input is looked at again. */
@@ -137,6 +138,12 @@ export class RaftDriver {
       (s) => s.leader !== NONE && s.leader !== this.#member.o.id,
       this.#member.options.electionMs * 3,
     )
+  }
+
+  /** The state as it is applied now, in a snapshot's form: for a member whose own state is not to be trusted. */
+  image(): SnapshotPoint & { readonly data: SnapshotSource } {
+    this.#checkRunning()
+    return this.#snapshots.image()
   }
 
   status(): Status {

@@ -24,7 +24,7 @@ export { FrameParser, MAX_FRAME, frame } from './frames.ts'
 export { PeerStream } from './peer-stream.ts'
 export { receiveSnapshot, writeSnapshot } from './snapshot-stream.ts'
 export { systemEnv, type Env } from './env.ts'
-export type { SessionRow } from './sessions.ts'
+export { splitRows, type SessionRow } from './sessions.ts'
 export {
   defaultDriverOptions,
   type Applied,

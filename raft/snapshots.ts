@@ -4,7 +4,7 @@ import { systemEnv } from './env.ts'
 import type { Metrics } from './metrics.ts'
 import type { RaftNode } from './node.ts'
 import { Sessions, splitRows, withRows, type SessionRow } from './sessions.ts'
-import { StoreError, type SnapshotBytes, type SnapshotSource } from './store.ts'
+import { StoreError, type SnapshotBytes, type SnapshotPoint, type SnapshotSource } from './store.ts'
 import { Transfers } from './transfers.ts'
 import { RaftError, assertInvariant, type Index, type SnapshotMessage } from './types.ts'
 
@@ -84,6 +84,18 @@ export class Snapshots {
   }
 
   async #take(index: Index): Promise<void> {
+    const { store } = this.#o
+    const { data, ...at } = this.image(index)
+    await this.#host.flush()
+    await store.createSnapshot(at, data)
+    this.#metrics.snapshotsTaken++
+    const to = this.#compactTo()
+    if (to >= store.firstIndex()) await store.compact(to)
+    this.#o.log?.info('snapshot taken', { index, firstIndex: store.firstIndex() })
+  }
+
+  /** What a snapshot at the applied index holds; read later, while apply goes on. */
+  image(index = this.#host.node.appliedIndex): SnapshotPoint & { readonly data: SnapshotSource } {
     const { store, stateMachine } = this.#o
     const term = store.term(index)
     assertInvariant(term !== undefined, () => `applied entry ${index} is not in the log`)
@@ -92,12 +104,7 @@ export class Snapshots {
     const image = stateMachine.snapshot()
     // The state machine does not see configurations, registrations and empty entries.
     assertInvariant(image.index <= index, () => `the state machine is at ${image.index}, beyond ${index}`)
-    await this.#host.flush()
-    await store.createSnapshot({ index, term, conf }, withRows(rows, image.data))
-    this.#metrics.snapshotsTaken++
-    const to = this.#compactTo()
-    if (to >= store.firstIndex()) await store.compact(to)
-    this.#o.log?.info('snapshot taken', { index, firstIndex: store.firstIndex() })
+    return { index, term, conf, data: withRows(rows, image.data) }
   }
 
   #compactTo(): Index {

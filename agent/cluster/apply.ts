@@ -19,6 +19,7 @@ const rules: Rules = {
   'joinToken.create': members.createJoinToken,
   'node.join': members.joinNode,
   'node.report': members.reportNode,
+  'node.replica': members.reportReplica,
   'node.remove': removal.removeNode,
   'node.liveness': health.liveness,
   'cluster.lead': health.lead,

@@ -37,6 +37,8 @@ export type Command =
       allocatable: Resources
       gpus: readonly string[]
     }
+  /** Its copy of the state was compared with the others': what is wrong with it, or that nothing is any more. */
+  | { type: 'node.replica'; node: string; differs: boolean; message: string }
   /** `force`: although it runs tasks, or holds the only copy of something. */
   | { type: 'node.remove'; node: string; force: boolean }
   /** The leader tells that a node fell silent, so many ms ago, or is heard again. */

@@ -3,6 +3,7 @@ import type { Applied as RaftApplied, SessionRow, StateMachine } from '../../raf
 import type { StateDb, StoredEvent } from '../store/state-db.ts'
 import { apply } from './apply.ts'
 import type { Applied, Entry } from './commands.ts'
+import { DigestHistory } from './digests.ts'
 import { imageLines, readImage, Tables } from './image.ts'
 import type { State } from './state.ts'
 import { tableNames } from './transaction.ts'
@@ -19,8 +20,7 @@ export class ClusterStateMachine implements StateMachine {
   readonly #listeners = new Set<(applied: Applied) => void>()
   #state: State
   #applied: number
-  /** Changed since the last flush began: `table!key` → row, undefined = deleted. */
-  #rows = new Map<string, object | undefined>()
+  #digests: DigestHistory
   /** Events LevelDB may not have yet; only the driver flushes, since its session rows belong in the same batch. */
   #unwritten: readonly StoredEvent[] = []
   #flushing: Promise<void> = Promise.resolve()
@@ -29,10 +29,14 @@ export class ClusterStateMachine implements StateMachine {
     this.#db = db
     this.#state = state
     this.#applied = applied
+    this.#digests = new DigestHistory(applied, db.digest)
   }
 
   static async open(db: StateDb): Promise<ClusterStateMachine> {
-    const { state, applied } = await db.load()
+    const { state, applied } = await db.load().catch(async (error: unknown) => {
+      await db.close()
+      throw error
+    })
     return new ClusterStateMachine(db, state, applied)
   }
 
@@ -42,6 +46,11 @@ export class ClusterStateMachine implements StateMachine {
 
   get state(): State {
     return this.#state
+  }
+
+  /** Digest of all rows after the entry at `index`, which must be applied; undefined when it is too long ago. */
+  digestAt(index: number): number | undefined {
+    return this.#digests.at(index)
   }
 
   /** Called after each entry that was applied, in order; a listener must not throw. */
@@ -60,7 +69,8 @@ export class ClusterStateMachine implements StateMachine {
     this.#state = state
     this.#applied = index
     for (const [table, keys] of changed)
-      for (const key of keys) this.#rows.set(`${table}!${key}`, state[table].get(key))
+      for (const key of keys) this.#db.stage(`${table}!${key}`, state[table].get(key))
+    this.#digests.push(index, this.#db.digest)
     if (events.length)
       this.#unwritten = [
         ...this.#unwritten,
@@ -72,11 +82,10 @@ export class ClusterStateMachine implements StateMachine {
   }
 
   flush(applied: number, sessions: readonly SessionRow[], sync: boolean): Promise<void> {
-    const rows = this.#rows
+    const staged = this.#db.takeStaged()
     const events = this.#unwritten
-    this.#rows = new Map()
     this.#flushing = this.#flushing.then(async () => {
-      await this.#db.write({ applied, rows, events, sessions, sync })
+      await this.#db.write({ applied, staged, events, sessions, sync })
       this.#unwritten = this.#unwritten.slice(events.length)
     })
     return this.#flushing
@@ -100,29 +109,34 @@ export class ClusterStateMachine implements StateMachine {
     data: AsyncIterable<Uint8Array>,
   ): Promise<void> {
     await this.#flushing
-    this.#rows = new Map()
     this.#unwritten = []
     await this.#db.clear()
     const tables = new Tables()
-    let rows = new Map<string, object>()
     let events: StoredEvent[] = []
+    let lines = 0
     // Applied stays 0 until the last batch, so a crash half-way leaves a database that is restored again.
     const write = async (applied: number, more: readonly SessionRow[] = []) => {
-      await this.#db.write({ applied, rows, events, sessions: more, sync: applied > 0 })
-      rows = new Map()
+      await this.#db.write({
+        applied,
+        staged: this.#db.takeStaged(),
+        events,
+        sessions: more,
+        sync: applied > 0,
+      })
       events = []
     }
     for await (const record of readImage(data)) {
       if ('event' in record) events.push(record)
       else {
         tables.add(record.table, record.key, record.row)
-        rows.set(`${record.table}!${record.key}`, record.row)
+        this.#db.stage(`${record.table}!${record.key}`, record.row)
       }
-      if (rows.size + events.length >= 1000) await write(0)
+      if (++lines % 1000 === 0) await write(0)
     }
     await write(index, sessions)
     this.#state = tables.state()
     this.#applied = index
+    this.#digests = new DigestHistory(index, this.#db.digest)
     const changed = new Map(tableNames.map((name) => [name, new Set(this.#state[name].keys())] as const))
     for (const listener of this.#listeners) listener({ index, changed, events: [], restored: true })
   }

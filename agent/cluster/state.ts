@@ -68,6 +68,8 @@ export interface NodeRow extends Versioned {
   readonly gpus: readonly string[]
   /** As the leader judged; absent or null while it answers. For people, never for decisions. */
   readonly unreachable_since?: string | null
+  /** What is wrong with its copy of the state; absent or null when nothing is known to be. */
+  readonly state_differs?: string | null
 }
 
 export interface ExperimentRow extends Versioned {

@@ -80,6 +80,7 @@ export function nodeView(cluster: Cluster, state: State, row: NodeRow): Node {
     allocated: holders.reduce((sum, task) => add(sum, task.resources), nothing),
     gpus_held: holders.flatMap((task) => task.gpus.map((uuid) => ({ uuid, task: task.id }))),
     tasks: holders.length,
+    state_differs: row.state_differs ?? null,
     resource_version: row.resource_version,
   }
 }

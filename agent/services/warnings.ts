@@ -47,8 +47,12 @@ function aboutSize(cluster: Cluster, nodes: readonly NodeRow[]): string[] {
 /** One sentence for each cause, however many nodes it is about. */
 function aboutNodes(cluster: Cluster, nodes: readonly NodeRow[]): string[] {
   const low = nodes.filter(({ id }) => livenessOf(cluster, id).usage?.disk_low)
+  const different = nodes.filter((node) => node.state_differs)
   const open = nodes.filter(({ inventory }) => inventory?.runtimes.includes('process'))
   return [
+    ...different.map(
+      ({ name, state_differs }) => `The copy of the state on ${name} is not to be trusted: ${state_differs}`,
+    ),
     ...(low.length
       ? [
           `The ${low.length > 1 ? 'disks' : 'disk'} of ${nameAll(low)} ${low.length > 1 ? 'are' : 'is'} nearly full: no new work goes there.`,

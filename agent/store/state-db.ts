@@ -15,12 +15,17 @@ export class StateDamaged extends Error {
 /** Everything one flush writes, atomically. */
 export interface Flush {
   readonly applied: number
-  /** Changed rows by `table!key`; `undefined` deletes. */
-  readonly rows: ReadonlyMap<string, object | undefined>
+  readonly staged: Staged
   readonly events: readonly StoredEvent[]
   readonly sessions: readonly { readonly key: string; readonly value: Uint8Array | undefined }[]
   /** Must it, and all before it, survive a power cut? */
   readonly sync: boolean
+}
+
+/** Rows that changed, encoded, and the digest of all rows with them. */
+export interface Staged {
+  readonly rows: ReadonlyMap<string, Buffer | undefined>
+  readonly digest: number
 }
 
 /** An event with the experiment it is shown under, if any. */
@@ -35,6 +40,8 @@ interface Mark {
 }
 
 const appliedKey = 'm!applied'
+/** Sums stay exact, however many rows there are. */
+const modulus = 2 ** 48
 const after = (prefix: string) => ({ gt: prefix, lt: prefix + '\uffff' })
 
 /**
@@ -43,9 +50,14 @@ const after = (prefix: string) => ({ gt: prefix, lt: prefix + '\uffff' })
  */
 export class StateDb {
   readonly #db: Level<string, Buffer>
-  /** CRC of each row and session, and their sum, which every batch stores: a batch that LevelDB lost silently shows at the next start. */
+  /**
+   * CRC of each row and session, and their sums. That of the rows is the same on every replica that applied the same
+   * entries. Each batch stores both together, so that one that LevelDB lost silently shows at the next start.
+   */
   readonly #sums = new Map<string, number>()
   #digest = 0
+  #sessionSum = 0
+  #staged = new Map<string, Buffer | undefined>()
 
   private constructor(db: Level<string, Buffer>) {
     this.#db = db
@@ -70,12 +82,12 @@ export class StateDb {
     for await (const [key, value] of this.#db.iterator(after('r!'))) {
       const [, table = '', ...rest] = key.split('!')
       tables.add(table, rest.join('!'), decode(key, value) as object)
-      this.#count(key, value)
+      this.#countRow(key, value)
     }
-    for await (const [key, value] of this.#db.iterator(after('s!'))) this.#count(key, value)
+    for await (const [key, value] of this.#db.iterator(after('s!'))) this.#countSession(key, value)
     const mark = await this.#db.get(appliedKey)
     const { applied, digest } = mark ? (decode(appliedKey, mark) as Mark) : { applied: 0, digest: 0 }
-    if (digest !== this.#digest)
+    if (digest % modulus !== (this.#digest + this.#sessionSum) % modulus)
       throw new StateDamaged('the state database lacks rows that were written to it')
     return { applied, state: tables.state() }
   }
@@ -87,15 +99,30 @@ export class StateDb {
     return rows
   }
 
-  async write({ applied, rows, events, sessions, sync }: Flush): Promise<void> {
+  get digest(): number {
+    return this.#digest
+  }
+
+  /** Notes a changed row, `table!key`; `undefined` deletes. It is written with the next batch. */
+  stage(rowKey: string, row: object | undefined): void {
+    const key = `r!${rowKey}`
+    const value = row && encode(row)
+    this.#staged.set(key, value)
+    this.#countRow(key, value)
+  }
+
+  /** What was staged since the last call. */
+  takeStaged(): Staged {
+    const rows = this.#staged
+    this.#staged = new Map()
+    return { rows, digest: this.#digest }
+  }
+
+  async write({ applied, staged, events, sessions, sync }: Flush): Promise<void> {
     const batch = this.#db.batch()
-    for (const [rowKey, row] of rows) {
-      const key = `r!${rowKey}`
-      const value = row && encode(row)
+    for (const [key, value] of staged.rows)
       if (value) batch.put(key, value)
       else batch.del(key)
-      this.#count(key, value)
-    }
     for (const stored of events) {
       const { event, workload } = stored
       batch.put(`e!${event.id}`, encode(stored))
@@ -107,9 +134,10 @@ export class StateDb {
       const value = session.value && encodeBytes(session.value)
       if (value) batch.put(key, value)
       else batch.del(key)
-      this.#count(key, value)
+      this.#countSession(key, value)
     }
-    batch.put(appliedKey, encode({ applied, digest: this.#digest } satisfies Mark))
+    const digest = (staged.digest + this.#sessionSum) % modulus
+    batch.put(appliedKey, encode({ applied, digest } satisfies Mark))
     await batch.write({ sync })
   }
 
@@ -140,17 +168,27 @@ export class StateDb {
 
   clear(): Promise<void> {
     this.#sums.clear()
+    this.#staged = new Map()
     this.#digest = 0
+    this.#sessionSum = 0
     return this.#db.clear()
   }
 
-  #count(key: string, value: Buffer | undefined): void {
-    this.#digest -= this.#sums.get(key) ?? 0
-    this.#sums.delete(key)
-    if (!value) return
-    const sum = crc32(value, crc32(key))
-    this.#sums.set(key, sum)
-    this.#digest += sum
+  #countRow(key: string, value: Buffer | undefined): void {
+    this.#digest = (this.#digest + this.#changeOf(key, value)) % modulus
+  }
+
+  #countSession(key: string, value: Buffer | undefined): void {
+    this.#sessionSum = (this.#sessionSum + this.#changeOf(key, value)) % modulus
+  }
+
+  /** By how much a sum grows, never below 0. */
+  #changeOf(key: string, value: Buffer | undefined): number {
+    const before = this.#sums.get(key) ?? 0
+    const sum = value ? sumOf(key, value) : 0
+    if (value) this.#sums.set(key, sum)
+    else this.#sums.delete(key)
+    return sum - before + modulus
   }
 
   close(): Promise<void> {
@@ -165,6 +203,20 @@ async function hasData(dir: string): Promise<boolean> {
     throw e
   })
   return names.some((name) => name === 'CURRENT' || name.endsWith('.log') || name.endsWith('.ldb'))
+}
+
+const sumOf = (key: string, value: Buffer) => crc32(value, crc32(key))
+
+/** The digest of these rows, as `StateDb` keeps it. */
+export async function digestOf(
+  rows: AsyncIterable<{ readonly table: string; readonly key: string; readonly row: object }>,
+): Promise<number> {
+  let digest = 0
+  for await (const { table, key, row } of rows) {
+    const name = `r!${table}!${key}`
+    digest = (digest + sumOf(name, encode(row))) % modulus
+  }
+  return digest
 }
 
 /** Value = CRC-32 (4 bytes, big-endian) of the bytes after it. */

@@ -139,6 +139,7 @@ export function nodeDetails(n: Node): string {
         (n.silent_ms === null ? '' : ` (heard ${n.silent_ms} ms ago)`),
     ],
     ['joined', n.joined_at],
+    ['copy of the state', n.state_differs ? plain(`DIFFERS: ${n.state_differs}`) : 'as the others'],
     ['host', i ? plain(`${i.hostname}, ${i.os}, ${i.kernel}, ${i.arch}`) : '-'],
     ['cpu', i ? plain(`${i.cpu.cores} × ${i.cpu.model}`) : '-'],
     ['memory', i ? formatBytes(i.memory) : '-'],

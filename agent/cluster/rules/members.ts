@@ -62,6 +62,12 @@ function addNode(tx: Transaction, name: string, address: string): Results['node.
   return { member, node }
 }
 
+export function reportReplica(tx: Transaction, { node, differs, message }: Of<'node.replica'>): void {
+  const row = tx.need('nodes', node, 'node')
+  tx.put('nodes', node, { ...row, state_differs: differs ? message : null })
+  tx.event(differs ? 'node.state_differs' : 'node.state_equal', { kind: 'node', id: node }, message)
+}
+
 export function reportNode(
   tx: Transaction,
   { node, address, inventory, allocatable, gpus }: Of<'node.report'>,
