@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Level } from 'level'
+import type { Disk } from './disk.ts'
 import { DiskStore } from './disk-store.ts'
 import { levelDisk } from './level-disk.ts'
 import { batchKey } from './records.ts'
@@ -316,16 +317,96 @@ describe('what is not as it was is refused', () => {
   })
 })
 
-test('after one failed write nothing is acknowledged any more', async () => {
-  const s = await create()
-  await s.append(range(2, 3), undefined, true)
-  const failing = async function* (): AsyncIterable<Uint8Array> {
-    yield Buffer.from('x')
-    throw new Error('no space left')
+describe('after one error of the storage nothing is acknowledged any more', () => {
+  /** A disk on which one operation fails, once. */
+  async function failing(): Promise<{ s: DiskStore; fail: (what: Fault) => void }> {
+    await create()
+    await close()
+    const real = levelDisk(dir)
+    let next: Fault | undefined
+    const check = (what: Fault) => {
+      if (what !== next) return
+      next = undefined
+      throw Object.assign(new Error(`${what} failed`), { code: 'EIO' })
+    }
+    const disk: Disk = {
+      ...real,
+      async openDatabase(name, o) {
+        const kv = await real.openDatabase(name, o)
+        return { ...kv, batch: async (ops, sync) => (check('batch'), kv.batch(ops, sync)) }
+      },
+      async write(name, o) {
+        const writer = await real.write(name, o)
+        return {
+          write: async (data) => (check('write'), writer.write(data)),
+          sync: async () => (check('sync'), writer.sync()),
+          close: () => writer.close(),
+        }
+      },
+      rename: async (from, to) => (check('rename'), real.rename(from, to)),
+      async *read(name, offset) {
+        check('read')
+        yield* real.read(name, offset)
+      },
+    }
+    const s = await DiskStore.open(disk, me)
+    open.push(s)
+    await s.append(range(2, 5), { term: 1, vote: 7, commit: 5 }, true)
+    await s.createSnapshot({ index: 3, term: 1, conf }, chunks('three'))
+    return { s, fail: (what) => (next = what) }
   }
-  await expect(s.createSnapshot({ index: 3, term: 1, conf }, failing())).rejects.toMatchObject({ code: 'io' })
-  await expect(s.append(range(4, 4), undefined, true)).rejects.toMatchObject({ code: 'io' })
-  const again = await reopen()
-  expect(again.lastIndex()).toBe(3)
-  expect(await readdir(path.join(dir, 'snapshots'))).toEqual([])
+  type Fault = 'batch' | 'write' | 'sync' | 'rename' | 'read'
+  const meta = metaOf(50, 4, 'imported')
+
+  test.each<[string, Fault, (s: DiskStore) => Promise<unknown>]>([
+    ['an append', 'batch', (s) => s.append(range(6, 6), undefined, true)],
+    ['an append that is not synced', 'batch', (s) => s.append(range(6, 6), undefined, false)],
+    ['a compaction', 'batch', (s) => s.compact(3)],
+    ['writing an image', 'write', (s) => s.createSnapshot({ index: 5, term: 1, conf }, chunks('five'))],
+    ['syncing an image', 'sync', (s) => s.createSnapshot({ index: 5, term: 1, conf }, chunks('five'))],
+    ['naming an image', 'rename', (s) => s.createSnapshot({ index: 5, term: 1, conf }, chunks('five'))],
+    ['recording an image', 'batch', (s) => s.createSnapshot({ index: 5, term: 1, conf }, chunks('five'))],
+    ['writing what is received', 'write', (s) => s.receiveSnapshot(meta, sender('imported').data)],
+    ['syncing what is received', 'sync', (s) => s.receiveSnapshot(meta, sender('imported').data)],
+    ['reading an image', 'read', (s) => collect(s.openSnapshot())],
+    ['reading an image for another', 'read', (s) => collect(s.holdSnapshot().read(1))],
+    [
+      'installing',
+      'rename',
+      async (s) => {
+        await s.receiveSnapshot(meta, sender('imported').data)
+        await s.installSnapshot(meta, undefined)
+      },
+    ],
+  ])('%s', async (_, fault, work) => {
+    const { s, fail } = await failing()
+    fail(fault)
+    await expect(work(s)).rejects.toMatchObject({
+      code: 'io',
+      message: expect.stringContaining(fault) as string,
+    })
+    for (const more of [
+      () => s.append(range(6, 6), undefined, true),
+      () => s.createSnapshot({ index: 4, term: 1, conf }, chunks('four')),
+      () => s.receiveSnapshot(meta, sender('imported').data),
+      () => collect(s.openSnapshot()),
+    ])
+      await expect(more()).rejects.toMatchObject({ code: 'io' })
+    const again = await reopen()
+    expect([again.lastIndex(), again.initial().index]).toEqual([5, 3])
+  })
+
+  test('a state machine that cannot be read', async () => {
+    const { s } = await failing()
+    const broken = async function* (): AsyncIterable<Uint8Array> {
+      yield Buffer.from('x')
+      throw new Error('no such row')
+    }
+    await expect(s.createSnapshot({ index: 4, term: 1, conf }, broken())).rejects.toMatchObject({
+      code: 'io',
+    })
+    await expect(s.append(range(6, 6), undefined, true)).rejects.toMatchObject({ code: 'io' })
+    await reopen()
+    expect(await readdir(path.join(dir, 'snapshots'))).toEqual(['3-1.snap'])
+  })
 })
