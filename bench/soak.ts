@@ -28,7 +28,7 @@ export interface SoakVerdict {
   /** Changes of term since the start: elections, whoever won. */
   readonly elections: number
   readonly errors: number
-  /** MiB per hour of the fastest growing member, after the first fifth; a straight line through its samples. */
+  /** MiB per hour of the fastest growing member in the last third; a straight line through its samples. */
   readonly rssSlope: number
   readonly rssMax: number
   readonly logEntriesMax: number
@@ -94,7 +94,8 @@ function line(s: Sample, firstTerm: number): string {
 
 export function judge(samples: readonly Sample[], firstTerm: number, rate: number): SoakVerdict {
   const all = samples.flatMap((s) => s.members)
-  const settled = samples.slice(Math.floor(samples.length / 5))
+  // A stall of seconds piles up requests, and the heap stays at the mark they reached; a leak goes on to the end.
+  const settled = samples.slice(Math.floor((samples.length * 2) / 3))
   const ids = [...new Set(all.map((m) => m.id))]
   const slopes = ids.map((id) =>
     slope(settled.map((s) => [s.minute / 60, mib(s.members.find((m) => m.id === id)?.rss ?? 0)] as const)),
