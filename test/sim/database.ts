@@ -1,7 +1,7 @@
 import type { KeyValue, KvOp } from '../../raft/disk.ts'
 import { never } from './life.ts'
 import type { Mount } from './disk.ts'
-import type { Rng } from './rng.ts'
+import type { Rng } from '../../raft/testing/rng.ts'
 
 /**
  * A key-value database that fails as LevelDB does: what was not synced may be lost from any batch on; after a failed

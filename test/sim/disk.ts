@@ -2,7 +2,7 @@ import type { Disk, FileWriter, KvOp } from '../../raft/disk.ts'
 import { StoreError } from '../../raft/store.ts'
 import { Database } from './database.ts'
 import { never, type Life } from './life.ts'
-import type { Rng } from './rng.ts'
+import type { Rng } from '../../raft/testing/rng.ts'
 import type { World } from './world.ts'
 
 /** An injected failure, so that it is told from an error of the code under test. */

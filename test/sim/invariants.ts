@@ -98,6 +98,7 @@ export class Invariants {
     const other = this.#leaders.get(term)
     this.#world.check(other === undefined, () => `two leaders in term ${term}: ${other} and ${id}`)
     this.#leaders.set(term, id)
+    this.#world.count('elections')
     const store = this.#members.get(id)?.store
     if (!store) return
     // A late vote can still elect the leader of an older term, which need not have what a newer one committed.

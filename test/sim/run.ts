@@ -13,6 +13,8 @@ import { Operator } from './operator.ts'
 import { World } from './world.ts'
 
 export interface RunOptions {
+  /** Nothing fails, and nobody changes the members. */
+  readonly calm?: boolean
   /** Every event, one line each. */
   readonly trace?: (line: string) => void
   /** The trace's SHA-256 is wanted. */
@@ -45,7 +47,7 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<R
   const world = new World(seed, tracing && trace)
   const cluster = new Cluster(world)
   try {
-    await cluster.run()
+    await cluster.run(options.calm ?? false)
   } catch (e) {
     world.fail(e instanceof Error ? (e.stack ?? e.message) : String(e))
   }
@@ -105,12 +107,13 @@ class Cluster {
     return m
   }
 
-  async run(): Promise<void> {
+  async run(calm: boolean): Promise<void> {
     const { setup } = this.#world.rng
     for (const m of this.#machines.values()) m.start()
     for (let n = setup.pick([3, 4, 5]); n > 0; n--) this.clients.start(setup.between(300, 900))
-    this.#operator.start(setup.pick([1500, 3000, 6000]))
-    this.#nemesis.start()
+    const changesEvery = setup.pick([1500, 3000, 6000])
+    if (!calm) this.#operator.start(changesEvery)
+    if (!calm) this.#nemesis.start()
     await this.#until(FAULTS_MS, () => false)
     if (this.#world.violation !== undefined) return
     await this.#recover()

@@ -88,3 +88,12 @@ test('a seed gives the same run every time, another seed another one', { timeout
     expect((await runSeed(seed + 100, { hash: true })).traceHash).not.toBe(first.traceHash)
   }
 })
+
+test('where nothing fails there is one election, and every operation is answered', async () => {
+  for (const seed of [1, 2, 3]) {
+    const { violation, counts, operations } = await runSeed(seed, { calm: true })
+    expect(violation).toBeUndefined()
+    expect(counts['elections']).toBe(1)
+    expect(counts['operation answered']).toBeGreaterThan(operations - 5)
+  }
+})

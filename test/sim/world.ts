@@ -1,5 +1,5 @@
 import { Clock } from './clock.ts'
-import { Rng } from './rng.ts'
+import { Rng } from '../../raft/testing/rng.ts'
 
 const streams = ['setup', 'network', 'disk', 'workload', 'nemesis', 'operator', 'core'] as const
 type Stream = (typeof streams)[number]
