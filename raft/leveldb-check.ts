@@ -29,9 +29,10 @@ export async function findLevelDamage(dir: string, o: { tables: boolean }): Prom
   }
   for (const [number, size] of live.tables) {
     const name = names.find((n) => /\.(ldb|sst)$/.test(n) && numberOf(n) === number)
-    const damage =
-      name === undefined ? 'it is lost' : await tableFileDamage(path.join(dir, name), size, o.tables)
-    if (damage !== undefined) return `${path.join(dir, name ?? `table ${number}`)}: ${damage}`
+    if (name === undefined) return `${dir}: the table ${number} is lost`
+    const file = path.join(dir, name)
+    const damage = await tableFileDamage(file, size, o.tables)
+    if (damage !== undefined) return `${file} is damaged: ${damage}`
   }
   return undefined
 }
