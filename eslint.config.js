@@ -79,7 +79,7 @@ export default ts.config(
   },
   {
     files: [
-      'raft/{types,quorum,confchange,progress,log,tail,core,leader,follower,node,describe,codec,bytes,crc32c}.ts',
+      'raft/{types,quorum,confchange,progress,log,tail,core,election,replication,read-index,leadership,leader,follower,node,describe,codec,bytes,crc32c}.ts',
     ],
     rules: { 'no-restricted-globals': ['error', ...impure] },
   },
