@@ -121,7 +121,8 @@ async function inflict(fleet: Fleet, { seed, seconds, say }: ChaosOptions): Prom
     const active = [await begin(take())]
     if (bag.length && rng.chance(0.25)) {
       await between(rest)
-      active.push(await begin(take()))
+      // With everybody down, or no majority together, there is nobody to aim at.
+      if (await fleet.leader(5).catch(() => undefined)) active.push(await begin(take()))
     }
     await between(hold)
     for (const fault of active) await fault.undo()

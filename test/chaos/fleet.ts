@@ -133,14 +133,18 @@ export class Fleet {
   }
 
   /** The leader of the newest term that anybody knows. */
-  async leader(): Promise<ChaosAgent> {
+  async leader(seconds = 60): Promise<ChaosAgent> {
     let leader: ChaosAgent | undefined
-    await eventually('there is a leader', async () => {
-      const led = (await this.views()).filter(({ cluster }) => cluster.leader !== null)
-      const newest = led.toSorted((a, b) => b.cluster.term - a.cluster.term)[0]?.cluster
-      leader = newest && this.agentOf(newest.leader)
-      return leader
-    })
+    await eventually(
+      'there is a leader',
+      async () => {
+        const led = (await this.views()).filter(({ cluster }) => cluster.leader !== null)
+        const newest = led.toSorted((a, b) => b.cluster.term - a.cluster.term)[0]?.cluster
+        leader = newest && this.agentOf(newest.leader)
+        return leader
+      },
+      seconds,
+    )
     return leader as ChaosAgent
   }
 
