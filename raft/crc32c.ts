@@ -46,3 +46,18 @@ export function crc32c(data: Uint8Array, previous = 0): number {
   for (; i < data.length; i++) c = (c >>> 8) ^ (t[(c ^ (data[i] as number)) & 0xff] as number)
   return ~c >>> 0
 }
+
+/**
+ * Whether data of this length can get from one checksum to another that differs by `difference` by a change of a single
+ * bit. The checksum is linear: what a bit changes depends on its distance from the end alone.
+ */
+export function oneBitAway(length: number, difference: number): boolean {
+  const effects = Int32Array.from({ length: 8 }, (_, bit) => table[1 << bit] as number)
+  for (let fromEnd = 0; fromEnd < length; fromEnd++)
+    for (let bit = 0; bit < 8; bit++) {
+      const effect = effects[bit] as number
+      if (effect === (difference | 0)) return true
+      effects[bit] = (effect >>> 8) ^ (table[effect & 0xff] as number)
+    }
+  return false
+}
