@@ -51,6 +51,7 @@ export function nodeOf(at: number, name: string): Node {
     role: 'voter',
     liveness: 'ready',
     silent_ms: 300,
+    unreachable_since: null,
     joined_at: ago(60 * 24 * 9),
     inventory: {
       hostname: `${name}.lab`,
