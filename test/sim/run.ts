@@ -35,6 +35,7 @@ export interface RunResult {
 const FAULTS_MS = 50_000
 const LIVENESS_MS = 40_000
 const LEAST_MS = 60_000
+const LEAST_OPERATIONS = 100
 
 /** One simulated cluster, everything about it from the seed: a time of faults, then a time in which it must recover. */
 export async function runSeed(seed: number, options: RunOptions = {}): Promise<RunResult> {
@@ -110,7 +111,7 @@ class Cluster {
   async run(calm: boolean): Promise<void> {
     const { setup } = this.#world.rng
     for (const m of this.#machines.values()) m.start()
-    for (let n = setup.pick([3, 4, 5]); n > 0; n--) this.clients.start(setup.between(300, 900))
+    for (let n = setup.pick([3, 4, 5]); n > 0; n--) this.clients.start(setup.between(200, 700))
     const changesEvery = setup.pick([1500, 3000, 6000])
     if (!calm) this.#operator.start(changesEvery)
     if (!calm) this.#nemesis.start()
@@ -131,7 +132,7 @@ class Cluster {
     this.#nemesis.end()
     this.#operator.tidying = true
     const end = world.now + LIVENESS_MS
-    await this.#until(end, () => this.#together(0))
+    await this.#until(end, () => this.#together(0) && this.clients.operations >= LEAST_OPERATIONS)
     world.check(this.#together(0), () => `the members did not come together: ${this.#describe()}`)
     this.clients.running = false
     await this.#served(end)
