@@ -66,6 +66,22 @@ export class Input {
     this.#outbox = []
     const to = this.#m.node.leader
     if (to === NONE || to === this.#m.o.id) return // they are sent again later
-    this.#m.send([{ type: 'propose', from: this.#m.o.id, to, term: 0, commands }])
+    for (const some of inMessages(commands, this.#m.options.maxMessageBytes))
+      this.#m.send([{ type: 'propose', from: this.#m.o.id, to, term: 0, commands: some }])
   }
+}
+
+/** Runs of commands of at most so many bytes, or of one: all that waits after an election would be more than a frame holds. */
+export function inMessages(commands: readonly Uint8Array[], maxBytes: number): Uint8Array[][] {
+  const runs: Uint8Array[][] = []
+  let bytes = Infinity
+  for (const command of commands) {
+    bytes += command.length
+    if (bytes > maxBytes) {
+      runs.push([])
+      bytes = command.length
+    }
+    runs.at(-1)?.push(command)
+  }
+  return runs
 }
