@@ -159,7 +159,12 @@ export class Clients {
     if (!driver || !registers) return { outcome: 'refused' }
     try {
       if (input.kind === 'get') {
-        await driver.barrier({ timeoutMs })
+        const { committed } = this.#invariants
+        const index = await driver.barrier({ timeoutMs })
+        this.#world.check(
+          index >= committed,
+          () => `stale read through ${m.id}: at ${index}, but ${committed} was committed before it began`,
+        )
         return { outcome: 'answered', output: { value: registers.get(input.key) } }
       }
       const command = encode(toCommand(input))

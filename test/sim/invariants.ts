@@ -35,6 +35,7 @@ export class Invariants {
   readonly #committed: Known[] = []
   /** The term of the leader that committed it, which may be later than its own. */
   readonly #committedIn: Term[] = []
+  readonly #puts = new Map<string, Index>()
   readonly #digests: number[] = []
   readonly #roleOf = new Map<NodeId, { role: Role; term: Term; joint: boolean }>()
   readonly #commitOf = new Map<NodeId, Index>()
@@ -182,12 +183,22 @@ export class Invariants {
       known !== undefined && known.term === e.term && holds(known, e.data),
       () => `${id} applies ${e.term}/${e.index}, which is not what was committed there`,
     )
+    this.#ranOnce(e)
     const others = this.#digests[e.index]
     this.#world.check(
       others === undefined || others === digest,
       () => `after ${e.index} the state of ${id} differs from the others'`,
     )
     this.#digests[e.index] = digest
+  }
+
+  /** Each value is put once, and no client asks for it again: whoever repeats it is the driver, and it runs once. */
+  #ranOnce(e: Applied): void {
+    const command = Buffer.from(e.data).toString()
+    if (!command.startsWith('["put"')) return
+    const at = this.#puts.get(command) ?? e.index
+    this.#puts.set(command, at)
+    this.#world.check(at === e.index, () => `${command} ran at ${at} and again at ${e.index}`)
   }
 
   /** A client was told so. */

@@ -78,23 +78,17 @@ export async function huntAll(
   mutations: readonly Mutation[],
   o: { seeds: number; workers: number; onResult: (h: Hunted) => void },
 ): Promise<Hunted[]> {
-  const results: Promise<Hunted>[] = []
-  let free = Promise.resolve()
-  const running = new Set<Promise<unknown>>()
-  for (const m of mutations) {
-    free = free.then(async () => {
-      while (running.size >= o.workers) await Promise.race(running)
-    })
-    await free
-    const work = hunt(m, o.seeds)
-    running.add(work)
-    const over = () => void running.delete(work)
-    work.then(over, over)
-    results.push(work)
+  const slots = mutations.map(() => Promise.withResolvers<Hunted>())
+  // A failure is told when its turn comes.
+  for (const { promise } of slots) promise.catch(() => {})
+  const waiting = mutations.entries()
+  const worker = async () => {
+    for (const [i, m] of waiting) await hunt(m, o.seeds).then(slots[i]?.resolve, slots[i]?.reject)
   }
+  void Promise.all(Array.from({ length: o.workers }, worker))
   const all: Hunted[] = []
-  for (const result of results) {
-    const h = await result
+  for (const { promise } of slots) {
+    const h = await promise
     o.onResult(h)
     all.push(h)
   }

@@ -91,7 +91,7 @@ describe('the list of known bugs', () => {
       const { errors } = compile(changed, program)
       expect(errors, m.name).toEqual([])
     }
-  }, 120_000)
+  }, 300_000)
 
   // All of them: npm run sim -- --mutations.
   test.each(['ack-before-sync', 'checksum-not-looked-at', 'even-quorum', 'leader-counts-itself'])(
@@ -101,6 +101,6 @@ describe('the list of known bugs', () => {
       const found = mutation && (await hunt(mutation, 50))
       expect(found?.violation, name).toBeDefined()
     },
-    120_000,
+    300_000,
   )
 })

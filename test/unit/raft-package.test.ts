@@ -103,7 +103,7 @@ describe('the package submarine-raft', () => {
         'consumer.ts',
         'readme.ts',
       ])
-  }, 60_000)
+  }, 180_000)
 })
 
 async function readmeProgram(): Promise<string> {
