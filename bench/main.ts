@@ -1,5 +1,4 @@
-// npm run bench -- NAME [options]
-import { parseArgs } from 'node:util'
+import { misused, readArguments } from '../test/setup/arguments.ts'
 import { compare } from './raft/compare.ts'
 import { report } from './report.ts'
 import { soak } from './soak.ts'
@@ -10,21 +9,19 @@ const usage = `Usage: npm run bench -- NAME [options]
   soak [--minutes 60] [--rate 2000] [--json FILE]        steady writes for a long time: memory, log, elections`
 
 async function main(): Promise<number> {
-  const { positionals, values } = parseArgs({
-    allowPositionals: true,
-    options: {
-      json: { type: 'string' },
-      vs: { type: 'string' },
-      only: { type: 'string' },
-      quick: { type: 'boolean', default: false },
-      minutes: { type: 'string', default: '60' },
-      rate: { type: 'string', default: '2000' },
-      'sample-seconds': { type: 'string', default: '60' },
-    },
+  const { positionals, values } = readArguments(usage, {
+    json: { type: 'string' },
+    vs: { type: 'string' },
+    only: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    minutes: { type: 'string', default: '60' },
+    rate: { type: 'string', default: '2000' },
+    'sample-seconds': { type: 'string', default: '60' },
   })
   const json = values.json === undefined ? {} : { json: values.json }
   if (positionals[0] === 'raft') {
-    if (values.vs !== undefined && values.vs !== 'etcd') throw new Error('--vs knows etcd only')
+    if (values.vs !== undefined && values.vs !== 'etcd')
+      misused(`--vs knows etcd only, not ${values.vs}`, usage)
     const only = values.only === undefined ? {} : { only: values.only }
     await report(await compare({ quick: values.quick, ...only }), values.json)
     return 0
@@ -38,13 +35,12 @@ async function main(): Promise<number> {
     })
     return ok ? 0 : 1
   }
-  console.error(usage)
-  return 2
+  return misused(positionals[0] ? `There is no bench "${positionals[0]}".` : 'Say which bench.', usage)
 }
 
 function number(text: string, name: string): number {
   const n = Number(text)
-  if (!(n > 0)) throw new Error(`${name} takes a number above 0, not ${JSON.stringify(text)}`)
+  if (!(n > 0)) misused(`${name} takes a number above 0, not ${text}`, usage)
   return n
 }
 

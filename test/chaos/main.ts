@@ -1,28 +1,28 @@
-// npm run chaos -- --minutes 10 --seed S [--agents 3|5] [--once] [--out DIR]
 import { randomInt } from 'node:crypto'
-import { parseArgs } from 'node:util'
+import { misused, readArguments } from '../setup/arguments.ts'
 import { needs } from '../setup/needs.ts'
 import { type ChaosOptions, runChaos } from './chaos.ts'
 import { Fleet } from './fleet.ts'
 import { describeReport, keep } from './report.ts'
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '10' },
-    seed: { type: 'string' },
-    agents: { type: 'string', default: '3' },
-    once: { type: 'boolean', default: false },
-    out: { type: 'string' },
-  },
+const USAGE = `npm run chaos -- [--minutes 10] [--seed S] [--agents 3|5] [--out DIR]   faults for so long
+npm run chaos -- --once [--seed S] [--agents 3|5]                       each kind of fault once`
+
+const { values } = readArguments(USAGE, {
+  minutes: { type: 'string', default: '10' },
+  seed: { type: 'string' },
+  agents: { type: 'string', default: '3' },
+  once: { type: 'boolean', default: false },
+  out: { type: 'string' },
 })
 
 function readOptions(): ChaosOptions {
   const agents = Number(values.agents)
-  if (agents !== 3 && agents !== 5) throw new RangeError(`--agents is 3 or 5, not ${values.agents}`)
+  if (agents !== 3 && agents !== 5) return misused(`--agents is 3 or 5, not ${values.agents}`, USAGE)
   const minutes = Number(values.minutes)
-  if (!(minutes > 0)) throw new RangeError(`--minutes is a number above 0, not ${values.minutes}`)
+  if (!(minutes > 0)) return misused(`--minutes is a number above 0, not ${values.minutes}`, USAGE)
   const seed = values.seed === undefined ? randomInt(1e9) : Number(values.seed)
-  if (!Number.isSafeInteger(seed)) throw new RangeError(`--seed is a whole number, not ${values.seed}`)
+  if (!Number.isSafeInteger(seed)) return misused(`--seed is a whole number, not ${values.seed}`, USAGE)
   const say = (line: string) => console.log(line)
   return { agents, seed, say, ...(values.once ? {} : { seconds: minutes * 60 }) }
 }

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util'
+import { misused, readArguments } from '../setup/arguments.ts'
 import { loadCore, type Edit } from './load.ts'
 import { profiles } from './profiles.ts'
 import { Search, type Report } from './search.ts'
@@ -7,15 +7,12 @@ const usage = `Usage: npm run model -- [--states N] [--profile NAME] [--json]
 Searches all states of three members of the real core, within the bounds of each profile, until N distinct states
 are found altogether (default 3,000,000; about 100 MB per million). Profiles: ${Object.keys(profiles).join(', ')}.`
 
-const { values } = parseArgs({
-  options: {
-    states: { type: 'string', default: '3000000' },
-    profile: { type: 'string' },
-    json: { type: 'boolean', default: false },
-    /** For the tests: lines of the core to replace, as JSON. */
-    edits: { type: 'string', default: '[]' },
-    help: { type: 'boolean', default: false },
-  },
+const { values } = readArguments(usage, {
+  states: { type: 'string', default: '3000000' },
+  profile: { type: 'string' },
+  json: { type: 'boolean', default: false },
+  /** For the tests: lines of the core to replace, as JSON. */
+  edits: { type: 'string', default: '[]' },
 })
 
 function say(text: string): void {
@@ -32,14 +29,14 @@ function summary(name: string, r: Report, seconds: number): string {
 async function main(): Promise<number> {
   const wanted = Number(values.states)
   if (!Number.isSafeInteger(wanted) || wanted < 1)
-    throw new Error(`--states must be a positive whole number.\n${usage}`)
+    return misused(`--states is a positive whole number, not ${values.states}.`, usage)
   const names = values.profile === undefined ? Object.keys(profiles) : [values.profile]
   const core = await loadCore(JSON.parse(values.edits) as Edit[])
   const reports: Record<string, Report> = {}
   let left = wanted
   for (const [i, name] of names.entries()) {
     const bounds = profiles[name]
-    if (!bounds) throw new Error(`There is no profile "${name}".\n${usage}`)
+    if (!bounds) return misused(`There is no profile "${name}".`, usage)
     const begin = performance.now()
     const report = new Search(core, { ...bounds, states: Math.ceil(left / (names.length - i)) }).run()
     left -= report.states
@@ -58,5 +55,4 @@ async function main(): Promise<number> {
   return failed ? 1 : 0
 }
 
-if (values.help) console.log(usage)
-else process.exitCode = await main()
+process.exitCode = await main()

@@ -1,5 +1,5 @@
-import { parseArgs } from 'node:util'
 import { availableParallelism } from 'node:os'
+import { misused, readArguments } from '../setup/arguments.ts'
 import { huntMutations } from './hunt.ts'
 import { runSeeds } from './pool.ts'
 import { runSeed } from './run.ts'
@@ -9,23 +9,19 @@ const USAGE = `npm run sim -- --seeds N [--from S] [--workers W]   N seeds
 npm run sim -- --seed S [--trace]                   one seed again, with every event
 npm run sim -- --mutations [NAME…] [--seeds N]      known bugs, each simulated until a seed shows it`
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    seeds: { type: 'string' },
-    from: { type: 'string', default: '1' },
-    workers: { type: 'string', default: String(Math.min(2, availableParallelism())) },
-    seed: { type: 'string' },
-    trace: { type: 'boolean', default: false },
-    mutations: { type: 'boolean', default: false },
-  },
+const { values, positionals } = readArguments(USAGE, {
+  seeds: { type: 'string' },
+  from: { type: 'string', default: '1' },
+  workers: { type: 'string', default: String(Math.min(2, availableParallelism())) },
+  seed: { type: 'string' },
+  trace: { type: 'boolean', default: false },
+  mutations: { type: 'boolean', default: false },
 })
 
 function positive(name: 'seeds' | 'from' | 'workers' | 'seed'): number {
   const n = Number(values[name])
   if (Number.isSafeInteger(n) && n > 0) return n
-  console.error(`--${name} takes a positive integer.\n${USAGE}`)
-  process.exit(2)
+  return misused(`--${name} takes a positive integer, not ${values[name]}.`, USAGE)
 }
 
 async function one(seed: number): Promise<boolean> {
@@ -68,8 +64,7 @@ function run(): Promise<boolean> {
   if (values.mutations) return mutations()
   if (values.seed !== undefined) return one(positive('seed'))
   if (values.seeds !== undefined) return many(positive('seeds'))
-  console.error(USAGE)
-  process.exit(2)
+  return misused('Say what to run.', USAGE)
 }
 
 process.exitCode = (await run()) ? 0 : 1
