@@ -20,6 +20,17 @@ const first = () => {
   return agent
 }
 
+describe('a backup', () => {
+  it('is refused in words before anything is asked for, where its folder or the passphrase is missing', async () => {
+    const nowhere = await cli('cluster', 'backup', 'none/lab.backup', '--passphrase-file', 'pass')
+    expect(nowhere).toMatchObject({ code: 2 })
+    expect(nowhere.stderr).toContain(`there is no folder ${path.join(at.folder, 'none')}\n`)
+    const noPass = await cli('cluster', 'backup', 'lab.backup', '--passphrase-file', 'pass')
+    expect(noPass).toMatchObject({ code: 2 })
+    expect(noPass.stderr).toContain('there is no passphrase file pass\n')
+  })
+})
+
 describe('signing in', () => {
   const login = (args: string[], input = 'right\n') =>
     runCli(['login', first().origin, '--password-stdin', ...args], {

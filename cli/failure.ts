@@ -69,6 +69,10 @@ export function exitCodeOf(error: unknown): number {
   return exitCode.failure
 }
 
+const withoutLeader =
+  'Most voters must run: `submarine cluster status --local` shows them. Verbs that only read take --local too, and show ' +
+  "one agent's own copy, which may be old."
+
 /** The lines a person reads on stderr: what went wrong, where, and what to do about it. */
 export function describeFailure(error: unknown): string {
   if (error instanceof Exit) return error.message ? `${error.message}\n` : ''
@@ -76,10 +80,12 @@ export function describeFailure(error: unknown): string {
   const lines = [`error: ${message}`]
   if (error instanceof SpecError) lines.push(...error.lines.map((line) => `  ${line}`))
   if (error instanceof ProblemError) lines.push(...(error.errors ?? []).map((e) => `  ${fieldLine(e)}`))
-  const hint =
+  const given =
     error instanceof ProblemError || error instanceof UsageError || error instanceof SpecError
       ? error.hint
       : undefined
+  // The API names a query parameter; not every verb has the option that stands for it.
+  const hint = given?.includes('consistency=local') ? withoutLeader : given
   if (hint) lines.push(`hint: ${hint}`)
   return lines.join('\n') + '\n'
 }

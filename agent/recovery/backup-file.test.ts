@@ -79,7 +79,11 @@ describe('a backup file', () => {
     await expect(checkBackup(file)).rejects.toThrow(/no backup of a cluster/)
     await writeFile(file, '')
     await expect(checkBackup(file)).rejects.toThrow(/no backup of a cluster/)
-    await expect(checkBackup(join(folder, 'none'))).rejects.toMatchObject({ code: 'not_found' })
+    await expect(checkBackup(join(folder, 'none'))).rejects.toMatchObject({
+      code: 'not_found',
+      message: `cannot read ${join(folder, 'none')}: there is no such file`,
+    })
+    await expect(checkBackup(folder)).rejects.toThrow(/it is a folder$/)
     const later = { ...header(), format: 2 } as unknown as BackupHeader
     await writeFile(file, await buffer(writeBackup(later, key, pieces(Buffer.from('x')))))
     await expect(checkBackup(file)).rejects.toMatchObject({ code: 'unsupported' })

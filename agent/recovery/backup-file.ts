@@ -253,4 +253,8 @@ class FileReader {
   }
 }
 
-const messageOf = (cause: unknown) => (cause instanceof Error ? cause.message : String(cause))
+function messageOf(cause: unknown): string {
+  const known: Record<string, string> = { ENOENT: 'there is no such file', EISDIR: 'it is a folder' }
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  return known[code] ?? (cause instanceof Error ? cause.message : String(cause))
+}

@@ -92,7 +92,10 @@ describe('nodes', () => {
       ['host-1', 0, 0, 0, 'unknown'],
       ['host-2', 3, 3, 3 * GiB, 'ready'],
     ]) // prettier-ignore
-    await expect(services.nodes.get(admin, 'host-9', strong)).rejects.toMatchObject({ code: 'not_found' })
+    await expect(services.nodes.get(admin, 'host-9', strong)).rejects.toMatchObject({
+      code: 'not_found',
+      hint: 'See `submarine node list`.',
+    })
   })
 })
 

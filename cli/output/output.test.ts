@@ -36,6 +36,9 @@ describe('output', () => {
     expect(describeFailure(error)).toBe(
       'error: wrong\n  /name  expected a name\nhint: Correct the fields listed under errors.\n',
     )
+    const alone = new ProblemError('no_leader', 'none', { hint: 'Ask for consistency=local to read a copy.' })
+    expect(describeFailure(alone)).toMatch(/^error: none\nhint: .*`submarine cluster status --local`/)
+    expect(describeFailure(alone)).not.toContain('consistency=')
     const codes = ['not_found', 'forbidden', 'conflict', 'no_leader', 'internal', 'invalid_spec'] as const
     expect(codes.map((code) => exitCodeOf(new ProblemError(code)))).toEqual([3, 4, 5, 6, 1, 2])
     expect(exitCodeOf(new UsageError('x'))).toBe(2)

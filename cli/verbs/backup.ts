@@ -62,6 +62,9 @@ async function takeBackup(
   const { terminal } = tool
   if ((await stat(file).catch(() => undefined))?.isDirectory())
     throw new UsageError(`${file} is a folder`, 'Give the name of a file.')
+  const folder = path.dirname(file)
+  if (!(await stat(folder).catch(() => undefined))?.isDirectory())
+    throw new UsageError(`there is no folder ${folder}`, 'Make it first, or correct the path of the file.')
   const passphrase = await newPassphrase(terminal, options)
   const agent = await tool.loadAgent()
   const summary = await connected(tool, options, ({ client }) => save(client, agent, file, passphrase))
@@ -150,6 +153,8 @@ const noPassphrase = (why: string) =>
 
 async function passphraseFrom(file: string, { cwd }: Terminal): Promise<string> {
   const text = await readFile(path.resolve(cwd, file), 'utf8').catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT')
+      throw new UsageError(`there is no passphrase file ${file}`, 'Correct the path after --passphrase-file.')
     throw new UsageError(
       `cannot read the passphrase: ${error instanceof Error ? error.message : String(error)}`,
     )

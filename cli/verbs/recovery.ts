@@ -145,10 +145,11 @@ function planText(plan: RecoveryPlan): string {
     head,
     '',
     list,
-    `This host becomes the only member of the cluster, under a new id. ${others.join(', ') || 'Nobody'} will not belong to it any more.`,
+    'This host becomes the only member of the cluster, under a new id.',
+    others.length ? `No longer members: ${others.join(', ')}.` : '',
     `What may be lost: everything that was acknowledged after ${plan.last_written}, or that had not reached this host.`,
     uncertain > 0
-      ? `${uncertain} entries at the end of the log may never have been acknowledged; they count from now on.`
+      ? `Entries at the end of the log that may never have been acknowledged, and count from now on: ${uncertain}.`
       : '',
     plan.same_authority
       ? ''

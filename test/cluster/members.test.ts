@@ -159,10 +159,10 @@ describe('a damaged member', () => {
     const { code, said } = await refusal(damaged)
     expect(code).not.toBe(0)
     for (const command of [
-      `submarine node remove ${damaged.name} `,
-      'submarine cluster token ',
+      `submarine node remove ${damaged.name}    #`,
+      'submarine cluster token    #',
       `mv ${damaged.data} ${damaged.data}.old`,
-      `submarine agent start --data ${damaged.data} --name ${damaged.name} --join TOKEN`,
+      `submarine agent start --data ${damaged.data} --name ${damaged.name} --join TOKEN    #`,
     ])
       expect(said).toContain(command)
 

@@ -73,7 +73,7 @@ export async function checkUnused(data: string): Promise<void> {
   if (names.includes(recoveryFolder)) throw halfRecovered(data)
   if (names.includes(identityFile))
     throw new ProblemError('conflict', `the data folder already belongs to a cluster: ${data}`, {
-      hint: 'Start the agent without --create and --join, or give a new folder with --data.',
+      hint: 'Give a new or empty folder with --data. The agent of this one is started without --create and --join.',
     })
   if (names.some((name) => ours.has(name))) throw halfMade(data)
   if (names.length > 0)
@@ -117,7 +117,7 @@ export async function openFolder(data: string): Promise<DataFolder> {
   if (!names.includes(identityFile)) {
     if (names.some((name) => ours.has(name))) throw halfMade(data)
     throw new ProblemError('not_found', `no agent's data folder: ${data}`, {
-      hint: 'Form a cluster with --create, join one with --join TOKEN, or correct --data.',
+      hint: 'Correct the path. A new agent is started with --create, or with --join TOKEN.',
     })
   }
   await checkAccess(data, 0o022, '700')
@@ -161,15 +161,15 @@ export const removedFrom = (data: string, { name, node, cluster_name }: Identity
     hint: wayBack(data, name, 'Move its data folder away and join again as a new node:', false),
   })
 
-/** The commands by which a host comes back under a new member id, its old data set aside. */
+/** The commands by which a host comes back under a new member id, its old data set aside. A shell takes each line as it is. */
 export function wayBack(data: string, name: string, first: string, known: boolean): string {
   const quoted = /^[\w./+-]+$/.test(data) ? data : `'${data.replaceAll("'", "'\\''")}'`
   return [
     first,
-    ...(known ? [`  submarine node remove ${name}    (where you are signed in, on another host)`] : []),
-    '  submarine cluster token    (where you are signed in; prints TOKEN)',
+    ...(known ? [`  submarine node remove ${name}    # where you are signed in, on another host`] : []),
+    '  submarine cluster token    # where you are signed in; prints TOKEN',
     `  mv ${quoted} ${quoted}.old`,
-    `  submarine agent start --data ${quoted} --name ${name} --join TOKEN    (and the options it had before)`,
+    `  submarine agent start --data ${quoted} --name ${name} --join TOKEN    # and the options it had before`,
   ].join('\n')
 }
 
