@@ -78,6 +78,11 @@ test('no folder, and an empty one, are no data folder', async () => {
   await expect(openFolder(data)).rejects.toMatchObject({ code: 'not_found' })
 })
 
+test('a folder that cannot be made is named, with what stands in the way', async () => {
+  const made = initFolder('/proc/submarine/data', await contents())
+  await expect(made).rejects.toThrow(/the data folder cannot be made: .*\/proc\/submarine/)
+})
+
 test('a folder that is used, or holds somebody’s files, is not made anew', async () => {
   await checkUnused(data)
   const made = await contents()

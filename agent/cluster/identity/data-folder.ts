@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { ProblemError } from '../../../contract/index.ts'
 import { belongTogether, type Credentials, memberOf } from './ca.ts'
-import { hasCode, syncFolder, writeFileDurably } from './files.ts'
+import { hasCode, makeFolder, syncFolder, writeFileDurably } from './files.ts'
 import { lockFolder } from './lock.ts'
 
 /** Raised when an older agent could not understand the folder any more. */
@@ -86,7 +86,12 @@ export async function checkUnused(data: string): Promise<void> {
 export async function initFolder(data: string, contents: NewFolder): Promise<void> {
   // Somebody else's folder is left as it is, without even a lock.
   if (!(await readdir(data).catch(noneIfMissing)).some((name) => ours.has(name))) await checkUnused(data)
-  await mkdir(data, { recursive: true, mode: 0o700 })
+  await makeFolder(data, 0o700).catch((error: unknown) => {
+    const why = error instanceof Error ? error.message : String(error)
+    throw new ProblemError('conflict', `the data folder cannot be made: ${why}`, {
+      hint: 'Give another folder with --data, on a disk that this user may write to.',
+    })
+  })
   const unlock = await lockFolder(join(data, lockFile))
   try {
     await checkUnused(data)

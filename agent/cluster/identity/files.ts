@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { open, rename, rm } from 'node:fs/promises'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /**
@@ -34,6 +34,18 @@ export async function syncFolder(path: string): Promise<void> {
     await folder.sync()
   } finally {
     await folder.close()
+  }
+}
+
+/** Makes a folder and those above it. Node's recursive mkdir never ends where one that exists takes no folders, as /proc. */
+export async function makeFolder(path: string, mode: number): Promise<void> {
+  try {
+    await mkdir(path, mode)
+  } catch (error) {
+    if (hasCode(error, 'EEXIST')) return
+    if (!hasCode(error, 'ENOENT') || dirname(path) === path) throw error
+    await makeFolder(dirname(path), mode)
+    await mkdir(path, mode)
   }
 }
 
