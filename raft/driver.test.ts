@@ -160,6 +160,23 @@ test('a member that missed more than the log holds gets a snapshot, the sessions
   expect(members.get(away).machine.list).toEqual(leader.machine.list)
 })
 
+test('the larger the state, the more log there is between its snapshots', async () => {
+  members = new Members({ snapshotEntries: 5, trailingEntries: 0 })
+  await members.found([1])
+  const { driver } = members.get(1)
+  const taken: number[] = []
+  // 12 MB in all: a snapshot of all that is there each 5 entries would be 12 of them, and write 78 MB.
+  for (let i = 1; i <= 60; i++) {
+    await driver.propose(Buffer.alloc(200_000, `${i % 10}`))
+    const count = () => driver.metrics()['snapshotsTaken'] ?? 0
+    if (count() > taken.length) taken.push(i)
+  }
+  expect(taken.length).toBeGreaterThan(3)
+  expect(taken.length).toBeLessThan(7)
+  const between = taken.slice(1).map((at, i) => at - (taken[i] as number))
+  expect(between.at(-1)).toBeGreaterThan(2 * (between[0] as number))
+})
+
 test('a state that was thrown away is rebuilt from the own snapshot and log', async () => {
   members = new Members({ snapshotEntries: 30, trailingEntries: 5 })
   await members.found([1])

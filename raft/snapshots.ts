@@ -8,6 +8,11 @@ import { StoreError, type SnapshotBytes, type SnapshotPoint, type SnapshotSource
 import { Transfers } from './transfers.ts'
 import { RaftError, assertInvariant, type Index, type SnapshotMessage } from './types.ts'
 
+/** Bytes that a snapshot may have without being put off for its size. */
+const SMALL_STATE = 1 << 20
+/** The log, which lies in memory, grows to so many times `snapshotBytes`, however large the state. */
+const MAX_LOG = 4
+
 export interface SnapshotHost {
   readonly node: RaftNode
   rows(): readonly SessionRow[]
@@ -61,9 +66,7 @@ export class Snapshots {
     const have = store.snapshot()?.index ?? 0
     const index = node.appliedIndex
     const wanted = node.takeSnapshotWanted() && this.#isWanted(have)
-    const { snapshotEntries, snapshotBytes } = this.#options
-    const due = index - have >= snapshotEntries || store.bytesAfter(have) >= snapshotBytes
-    if (index <= have || !(due || wanted)) return
+    if (index <= have || !(this.#isDue(index, have) || wanted)) return
     this.#taking = this.#take(index).then(
       () => {
         this.#taking = undefined
@@ -74,6 +77,19 @@ export class Snapshots {
         this.#host.fatal(e)
       },
     )
+  }
+
+  /**
+   * After so many entries or bytes of log, and when the log is as long as a snapshot of a large state: each byte of log
+   * then costs about one byte of snapshot, however large the state (thesis 5.1.3).
+   */
+  #isDue(index: Index, have: Index): boolean {
+    const { snapshotEntries, snapshotBytes } = this.#options
+    const { store } = this.#o
+    const grown = store.bytesAfter(have)
+    if (index - have < snapshotEntries && grown < snapshotBytes) return false
+    const last = store.snapshot()?.bytes ?? 0
+    return grown >= Math.min(last - SMALL_STATE, MAX_LOG * snapshotBytes)
   }
 
   /** The wish may be older than the last snapshot. */
