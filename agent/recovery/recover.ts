@@ -1,6 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ProblemError } from '../../contract/index.ts'
+import { ProblemError, holdsResources } from '../../contract/index.ts'
 import {
   DiskStore,
   isVoter,
@@ -23,7 +23,6 @@ import { nodeIdOf } from '../cluster/rules/members.ts'
 import { caKeyContext } from '../cluster/signer.ts'
 import { ClusterStateMachine } from '../cluster/state-machine.ts'
 import { type ClusterRow, type State, theCluster } from '../cluster/state.ts'
-import { holdsResources } from '../../contract/index.ts'
 import { StateDamaged, StateDb, type StoredEvent } from '../store/state-db.ts'
 import {
   type Authority,
