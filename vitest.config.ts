@@ -24,6 +24,8 @@ export default defineConfig({
         test: {
           name: 'system',
           include: ['test/{cluster,docker,e2e,chaos,conformance}/**/*.test.ts'],
+          // Whole clusters on a machine that others share. What passed only the second time is named at the end.
+          retry: 1,
           testTimeout: 180_000,
           hookTimeout: 180_000,
           fileParallelism: false,

@@ -97,6 +97,16 @@ describe('nodes', () => {
       hint: 'See `submarine node list`.',
     })
   })
+
+  it('that the log calls silent are so, whatever an older table of this agent still says', async () => {
+    await start(2)
+    live('node-2', 'ready')
+    const actor = { kind: 'system' } as const
+    world.log.propose({ type: 'node.liveness', node: 'node-2', unreachable: true, silent_ms: 8000 }, actor)
+    const node = await services.nodes.get(admin, 'node-2', strong)
+    expect(node.unreachable_since).not.toBeNull()
+    expect(node.liveness).toBe('unreachable')
+  })
 })
 
 describe('events', () => {

@@ -72,7 +72,7 @@ export function nodeView(cluster: Cluster, state: State, row: NodeRow): Node {
     member: row.member,
     address: row.address,
     role: roleOf(cluster, row.member),
-    ...livenessOf(cluster, row.id),
+    ...livenessOf(cluster, row.id, state),
     unreachable_since: row.unreachable_since ?? null,
     joined_at: row.joined_at,
     inventory: row.inventory,
@@ -91,12 +91,18 @@ export function roleOf(cluster: Cluster, member: number): Node['role'] {
   return learners.includes(member) ? 'learner' : 'joining'
 }
 
+/**
+ * How a node lives, told the same by every agent: what the log says of it comes before the leader's table, which
+ * reaches the others a few seconds later.
+ */
 export function livenessOf(
   cluster: Cluster,
   node: string,
+  state: Pick<State, 'nodes'> = cluster.state(),
 ): { liveness: Liveness; silent_ms: number | null; usage: Usage | null } {
   const { liveness, silent_ms, usage } = cluster.peers.liveness().get(node) ?? silent
-  return { liveness, silent_ms, usage }
+  const lost = (state.nodes.get(node)?.unreachable_since ?? null) !== null
+  return { liveness: lost ? 'unreachable' : liveness, silent_ms, usage }
 }
 
 /** One pass over the tasks serves every node of the same state. */

@@ -1,5 +1,5 @@
-// Ends a test run with every skipped test by name, why it was skipped and how to have it run, and one line of
-// counts. In CI a skip fails the run, unless what it lacks is something that CI may lack.
+// Ends a test run with every skipped test by name, why it was skipped and how to have it run, every test that passed
+// only when it was tried again, with what it said the first time, and one line of counts. In CI a skip fails the run, unless what it lacks is something that CI may lack.
 import type { Reporter, TestCase, TestModule, Vitest } from 'vitest/node'
 import type { Lacking } from './needs.ts'
 
@@ -24,6 +24,7 @@ export class SkipReport implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], errors: readonly unknown[]) {
     const counts = { passed: 0, failed: errors.length, skipped: 0 }
     const skips: Skip[] = []
+    const unsteady: TestCase[] = []
     for (const module of modules) {
       const tests = [...module.children.allTests()]
       // A module that could not even be loaded, or whose hooks failed, has no failed test to show for it.
@@ -32,6 +33,7 @@ export class SkipReport implements Reporter {
       for (const test of tests) {
         const { state } = test.result()
         if (state !== 'pending') counts[state]++
+        if (test.diagnostic()?.flaky) unsteady.push(test)
         if (state === 'skipped')
           skips.push({ name: `${module.relativeModuleId} > ${test.fullName}`, lacking: reasonOf(test) })
       }
@@ -41,13 +43,20 @@ export class SkipReport implements Reporter {
       ? skips.filter(({ lacking }) => lacking !== unexplained)
       : skips
     for (const line of describeSkips(asked)) console.log(line)
+    for (const test of unsteady) console.log(describeUnsteady(test))
     const forbidden = process.env['CI'] === 'true' ? skips.filter(({ lacking }) => !lacking.allowedInCi) : []
     if (forbidden.length > 0) {
       console.log(`\nIn CI these may not be skipped:\n${forbidden.map(({ name }) => `  ${name}`).join('\n')}`)
       process.exitCode = 1
     }
-    console.log(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`)
+    const again = unsteady.length ? ` (${unsteady.length} of them only when tried again)` : ''
+    console.log(`\n${counts.passed} passed${again}, ${counts.failed} failed, ${counts.skipped} skipped`)
   }
+}
+
+function describeUnsteady(test: TestCase): string {
+  const said = (test.result().errors ?? []).map(({ message }) => message).join('\n')
+  return `\nPassed only when tried again: ${test.module.relativeModuleId} > ${test.fullName}\n${said}`
 }
 
 /** Why a test was skipped: what it or one of its suites needs, or what it said itself. */
