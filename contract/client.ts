@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 import { Problem, ProblemError } from './problem.ts'
-import { type Route, type RouteId, type Routes, routes } from './routes.ts'
+import type { Route } from './route.ts'
+import { type RouteId, type Routes, routes } from './routes.ts'
 
 type In<T> = T extends z.ZodType ? z.input<T> : never
 type Out<T> = T extends z.ZodType ? z.output<T> : undefined

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { Problem, type ProblemCode, problems } from './problem.ts'
-import { type Route, type RouteId, routes } from './routes.ts'
+import type { Route } from './route.ts'
+import { type RouteId, routes } from './routes.ts'
 
 type Json = Record<string, unknown>
 

@@ -1,45 +1,11 @@
 import { z } from 'zod'
-import {
-  Artifact, BackupRequest, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries,
-  Node, SignedIn, SignIn, User, Version, WatchEvent,
-} from './objects.ts' // prettier-ignore
-import { type Action, actions } from './permission.ts'
-import type { ProblemCode } from './problem.ts'
+import { Artifact, BackupRequest, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries, SignedIn, SignIn, User, Version, WatchEvent } from './objects.ts' // prettier-ignore
+import { Node } from './nodes.ts' // prettier-ignore
+import { actions } from './permission.ts'
+import { consistency, page, pageOf, type Route } from './route.ts'
 import { ExperimentInput } from './spec.ts'
 import { states } from './states.ts'
 import { Sha256 } from './text.ts'
-
-/** Who may call: an action the evaluator decides on, or one of the few doors before sign-in. */
-export type Access = Action | 'public' | 'join token'
-
-export interface Route {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
-  /** Below /api/v2, parameters in braces; `{path*}` takes the rest of the path. */
-  readonly path: string
-  readonly summary: string
-  readonly access: Access
-  readonly query?: z.ZodObject
-  readonly body?: z.ZodType
-  /** `bytes`: the request body is a file, streamed. */
-  readonly upload?: 'bytes'
-  readonly status: 200 | 201 | 204
-  readonly reply?: z.ZodType
-  /** Instead of one JSON reply: server-sent events of `reply`, or a file. */
-  readonly stream?: 'events' | 'bytes'
-  /** Problems besides those every route may answer (`invalid_request`, `unauthenticated`, `forbidden`, `internal`, `no_leader`). */
-  readonly problems: readonly ProblemCode[]
-  /** POSTs that may be repeated safely with an Idempotency-Key header. */
-  readonly idempotent?: boolean
-}
-
-const page = {
-  page_size: z.coerce.number().int().min(1).max(1000).default(100),
-  page_token: z.string().max(500).optional(),
-}
-/** strong: as new as every acknowledged write. local: this agent's own copy, which may be old, and says so. */
-const consistency = { consistency: z.enum(['strong', 'local']).default('strong') }
-const pageOf = <T extends z.ZodType>(item: T) =>
-  z.object({ items: z.array(item), next_page_token: z.string().nullable(), resource_version: z.int() })
 
 export const routes = {
   'version.get': { method: 'GET', path: '/version', summary: 'What this agent is, and how to trust it', access: 'public', status: 200, reply: Version, problems: [] },

@@ -8,6 +8,7 @@ import {
   type ResourceErrors,
   Resources,
 } from './resources.ts'
+import { GpuNeed, schedulingFields } from './scheduling.ts'
 import { line, Name, Sha256, text } from './text.ts'
 
 /** Kinds of experiment the design names (requirements E2); `adhoc` is its other word for `script`. */
@@ -135,6 +136,7 @@ const Role = z.strictObject({
   replicas: z.int(),
   image: z.string().optional(),
   resources: Resources,
+  gpu: GpuNeed.optional(),
   command: z.array(z.string()),
   env: z.record(z.string(), z.string()),
 })
@@ -147,6 +149,7 @@ export const ExperimentSpec = z
     code: Code.optional(),
     tags: z.array(z.string()),
     timeout_seconds: z.int().optional(),
+    ...schedulingFields,
     roles: z.record(z.string(), Role),
   })
   .meta({ id: 'ExperimentSpec' })

@@ -44,3 +44,6 @@ export const ArtifactPath = line(1024)
 export function isInside(path: string): boolean {
   return !path.includes('\\') && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..')
 }
+
+/** Raft index of an object's last change: its version, its ETag, and where a watch resumes. */
+export const ResourceVersion = z.int().min(0)

@@ -69,7 +69,7 @@ function create(id: string, cpu = 1, replicas = 1, gpu = 0, key?: string): Comma
 }
 
 const place = (id: string, on: [index: number, node: string, gpus?: string[]][], attempt = 1): Command => ({
-  type: 'experiment.place',
+  type: 'workload.place',
   id,
   placements: on.map(([index, node, gpus = []]) => ({
     task: `${id}-worker-${index}`,
@@ -393,7 +393,7 @@ describe('any sequence of commands', () => {
     fc.constantFrom(...ids).map((id): Command => ({ type: 'experiment.delete', id })),
     fc.record({ id: fc.constantFrom(...ids), text: fc.constantFrom('a', 'b', null) })
       .map(({ id, text }): Command => ({ type: 'experiment.edit', id, patch: { description: text, tags: { t: text } } })),
-    fc.constantFrom(...ids).map((id): Command => ({ type: 'experiment.queue', id, reason: { code: 'no_room', message: 'full' } })),
+    fc.constantFrom(...ids).map((id): Command => ({ type: 'workload.wait', id, reason: { code: 'no_room', message: 'full' } })),
   ) // prettier-ignore
 
   it('never over-commits a node, never gives a GPU twice, never leaves a final state', () => {

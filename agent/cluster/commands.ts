@@ -57,8 +57,8 @@ export type Command =
   | { type: 'experiment.stop'; id: string }
   | { type: 'experiment.delete'; id: string; if_version?: number }
   /** The planner looked at it and could not place it: why. */
-  | { type: 'experiment.queue'; id: string; reason: Reason }
-  | { type: 'experiment.place'; id: string; placements: readonly Placement[] }
+  | { type: 'workload.wait'; id: string; reason: Reason }
+  | { type: 'workload.place'; id: string; placements: readonly Placement[] }
   | TaskReport
   | { type: 'blob.create'; sha256: string; bytes: number; holders: readonly string[] }
   /** A further node now holds a finished attempt's log, metrics or artifacts. */

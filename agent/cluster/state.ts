@@ -1,7 +1,11 @@
 import type { Map } from 'immutable'
 import type {
+  Constraint,
   ExperimentSpec,
+  GpuNeed,
   Inventory,
+  Limits,
+  PriorityClass,
   Rank,
   Reason,
   Resources,
@@ -70,6 +74,19 @@ export interface NodeRow extends Versioned {
   readonly unreachable_since?: string | null
   /** What is wrong with its copy of the state; absent or null when nothing is known to be. */
   readonly state_differs?: string | null
+  readonly labels?: Readonly<Record<string, string>>
+  /** Takes nothing new; absent or null: it does. */
+  readonly cordon?: Cordon | null
+  /** Kernel's boot id: another one means that nothing of before still runs. */
+  readonly boot_id?: string | null
+}
+
+export interface Cordon {
+  readonly by: string
+  readonly at: string
+  readonly reason: string
+  /** It is emptied too: what is not done by then is stopped. */
+  readonly drain: { readonly deadline: string; readonly grace_seconds: number } | null
 }
 
 export interface ExperimentRow extends Versioned {
@@ -121,6 +138,99 @@ export interface TaskRow extends Versioned {
   readonly artifacts: Kept | null
   readonly log: Kept | null
   readonly metrics: Kept | null
+  /** Which GPUs it takes, beside how many. */
+  readonly gpu?: GpuNeed
+  /** Its place in a task array. */
+  readonly array_index?: number
+  /** Asked to leave its node; what becomes of it then. Gone with the attempt. */
+  readonly evict?: Eviction | null
+  /** Failures that were tried again so far. */
+  readonly retried?: number
+  /** Not placed before: the pause after a failure. */
+  readonly not_before?: string | null
+  /** Earlier attempts, the newest last. */
+  readonly past?: readonly PastAttempt[]
+}
+
+export interface Eviction {
+  readonly cause: 'preempted' | 'drained' | 'retry' | 'idle' | 'device_lost'
+  readonly reason: Reason
+  /** From SIGTERM to SIGKILL. */
+  readonly grace_seconds: number
+  /** When its node has ended it: wait for a place again, or be over. */
+  readonly then: 'queue' | 'stop' | 'fail'
+  readonly at: string
+}
+
+export interface PastAttempt {
+  readonly attempt: number
+  readonly node: string | null
+  readonly gpus: readonly string[]
+  readonly reason: Reason | null
+  readonly exit_code: number | null
+  readonly started_at: string | null
+  readonly finished_at: string
+  readonly log: Kept | null
+}
+
+export interface QueueRow extends Versioned {
+  readonly name: string
+  readonly priority: PriorityClass
+  readonly max_priority: PriorityClass
+  readonly max_runtime_seconds: number | null
+  readonly default_runtime_seconds: number | null
+  readonly constraints: readonly Constraint[]
+  readonly open: boolean
+}
+
+/** The key is its subject: `cluster`, `user:*`, `team:*`, `user:NAME`, `team:NAME`. */
+export interface QuotaRow extends Versioned {
+  readonly limits: Limits
+  readonly guaranteed_gpu: number
+  readonly weight: number
+}
+
+export interface ReservationRow extends Versioned {
+  readonly id: string
+  readonly name: string
+  readonly holders: readonly string[]
+  readonly nodes: readonly string[]
+  readonly gpus: number | null
+  readonly starts_at: string
+  readonly ends_at: string
+  readonly created_by: string
+}
+
+/** Billed GPU-seconds of finished attempts, halved every seven days. The key is `user:NAME` or `team:NAME`. */
+export interface ShareRow extends Versioned {
+  readonly gpu_seconds: number
+  /** Up to when they are decayed. */
+  readonly at: string
+}
+
+/** What was used on one day (UTC) by one person's workloads of one name. The key is `DAY/OWNER/TEAM/NAME`. */
+export interface LedgerRow extends Versioned {
+  readonly day: string
+  readonly owner: string
+  readonly team: string | null
+  readonly name: string
+  readonly attempts: number
+  readonly cpu_seconds: number
+  readonly gpu_seconds: number
+  readonly memory_gib_seconds: number
+  /** Of attempts that failed, were preempted or lost. */
+  readonly wasted_gpu_seconds: number
+  readonly idle_gpu_seconds: number
+  readonly money: number
+}
+
+/** What things cost an hour. The only row's key is `self`. */
+export interface PricesRow extends Versioned {
+  readonly currency: string
+  readonly gpu: number
+  readonly gpu_models: Readonly<Record<string, number>>
+  readonly cpu: number
+  readonly memory_gib: number
 }
 
 /** An uploaded file (a code folder) in the blob store. The key is its SHA-256. */
@@ -148,6 +258,12 @@ export interface Rows {
   tasks: TaskRow
   blobs: BlobRow
   idempotency: IdempotencyRow
+  queues: QueueRow
+  quotas: QuotaRow
+  reservations: ReservationRow
+  shares: ShareRow
+  ledger: LedgerRow
+  prices: PricesRow
 }
 export type TableName = keyof Rows
 

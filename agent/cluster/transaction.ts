@@ -4,6 +4,7 @@ import type { Rows, State, TableName } from './state.ts'
 
 export const tableNames = [
   'cluster', 'users', 'tokens', 'joinTokens', 'nodes', 'experiments', 'tasks', 'blobs', 'idempotency',
+  'queues', 'quotas', 'reservations', 'shares', 'ledger', 'prices',
 ] as const satisfies readonly TableName[] // prettier-ignore
 
 export const emptyState: State = Object.fromEntries(

@@ -7,6 +7,7 @@ import { isFinal, isLegal, ProblemError, type Resources } from '../../contract/i
 import type { Cluster, ClusterStatus } from '../cluster/cluster.ts'
 import type { Applied, Command, ResultOf, TaskReport } from '../cluster/commands.ts'
 import type { ExperimentRow, State, TaskRow } from '../cluster/state.ts'
+import { emptyState } from '../cluster/transaction.ts'
 import type { Blobs, Space, StreamKey, StreamRead, StreamRecord, Streams } from '../store/store.ts'
 import type { Exit, Found, Launch, LogResume, Runtime } from './runtime.ts'
 import type { LogRecord } from '../store/store.ts'
@@ -85,15 +86,9 @@ export class DoubleCluster implements Pick<
 
   constructor(experiment: ExperimentRow = experimentRow(), task: TaskRow = taskRow()) {
     this.#state = {
-      cluster: Rows(),
-      users: Rows(),
-      tokens: Rows(),
-      joinTokens: Rows(),
-      nodes: Rows(),
+      ...emptyState,
       experiments: Rows([[experiment.id, experiment]]),
       tasks: Rows([[task.id, task]]),
-      blobs: Rows(),
-      idempotency: Rows(),
     }
   }
 

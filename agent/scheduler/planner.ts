@@ -69,10 +69,10 @@ export class Planner {
       diskLow: (node) => live.get(node)?.usage?.disk_low ?? false,
     })
     for (const { experiment, placements } of place)
-      await this.#cluster.propose({ type: 'experiment.place', id: experiment, placements }, system)
+      await this.#cluster.propose({ type: 'workload.place', id: experiment, placements }, system)
     const state = this.#cluster.state()
     for (const { experiment, reason } of wait)
       if (state.experiments.get(experiment)?.reason?.message !== reason.message)
-        await this.#cluster.propose({ type: 'experiment.queue', id: experiment, reason }, system)
+        await this.#cluster.propose({ type: 'workload.wait', id: experiment, reason }, system)
   }
 }

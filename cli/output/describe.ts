@@ -1,5 +1,6 @@
 import { formatDuration } from '../../contract/duration.ts'
-import type { Cluster, Event, Experiment, Node, Task } from '../../contract/objects.ts'
+import type { Cluster, Event, Experiment, Task } from '../../contract/objects.ts'
+import type { Node } from '../../contract/nodes.ts'
 import { formatBytes, type Resources } from '../../contract/resources.ts'
 import type { State } from '../../contract/states.ts'
 import type { Style, Terminal } from '../terminal.ts'

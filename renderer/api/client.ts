@@ -6,7 +6,8 @@ import {
   type Send,
 } from '../../contract/client.ts'
 import { ProblemError } from '../../contract/problem.ts'
-import { type Route, type RouteId, routes } from '../../contract/routes.ts'
+import type { Route } from '../../contract/route.ts'
+import { type RouteId, routes } from '../../contract/routes.ts'
 import { isPassing, type Sleep, withRetry } from './retry.ts'
 
 /** Routes whose reads any agent can answer from its own copy when no leader is there. */

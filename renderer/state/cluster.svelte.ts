@@ -1,4 +1,5 @@
-import type { Cluster, Event, Experiment, Node, Usage, WatchEvent } from '../../contract/objects.ts'
+import type { Cluster, Event, Experiment, WatchEvent } from '../../contract/objects.ts'
+import type { Node, Usage } from '../../contract/nodes.ts'
 import { type Api, problemFrom } from '../api/client.ts'
 import { sleep } from '../api/retry.ts'
 import { applied, emptySnapshot, listed, type Snapshot } from './snapshot.ts'

@@ -1,4 +1,5 @@
-import type { Event, Experiment, Node, Usage, WatchEvent } from '../../contract/objects.ts'
+import type { Event, Experiment, WatchEvent } from '../../contract/objects.ts'
+import type { Node, Usage } from '../../contract/nodes.ts'
 
 /** What the console knows of the cluster. Replaced whole on every change, never mutated. */
 export interface Snapshot {

@@ -1,6 +1,7 @@
 /** The agent double's small world: what exists, what happens in it by itself, and who is told. */
 import type http from 'node:http'
-import type { Event, Experiment, LogLine, Node, Task, WatchEvent } from '../../contract/objects.ts'
+import type { Event, Experiment, LogLine, Task, WatchEvent } from '../../contract/objects.ts'
+import type { Node } from '../../contract/nodes.ts'
 import { isFinal, type State } from '../../contract/states.ts'
 import { gpu, nodeOf, pastExperiments } from './double-data.ts'
 

@@ -1,5 +1,6 @@
 /** What the agent double knows at its start. Invented. */
-import type { Experiment, Gpu, MetricSeries, Node, Usage } from '../../contract/objects.ts'
+import type { Experiment, MetricSeries } from '../../contract/objects.ts'
+import type { Gpu, Node, Usage } from '../../contract/nodes.ts'
 import { parseSpec } from '../../contract/spec.ts'
 import { isFinal, type State } from '../../contract/states.ts'
 

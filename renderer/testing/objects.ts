@@ -1,5 +1,6 @@
 /** Small objects of the contract for unit tests. */
-import type { Experiment, Node, Task, Usage } from '../../contract/objects.ts'
+import type { Experiment, Task } from '../../contract/objects.ts'
+import type { Node, Usage } from '../../contract/nodes.ts'
 import { parseSpec } from '../../contract/spec.ts'
 
 const time = '2026-01-31T12:00:00.000Z'

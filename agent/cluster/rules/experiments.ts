@@ -143,7 +143,7 @@ export function remove(tx: Transaction, { id, if_version }: Of<'experiment.delet
   tx.event('experiment.deleted', { kind: 'experiment', id }, `${tx.who} deleted ${experiment.name}`)
 }
 
-export function queue(tx: Transaction, { id, reason }: Of<'experiment.queue'>): void {
+export function queue(tx: Transaction, { id, reason }: Of<'workload.wait'>): void {
   const experiment = tx.need('experiments', id, 'experiment')
   const waiting = experiment.state === 'Accepted' || experiment.state === 'Queued'
   if (!waiting || sameReason(experiment.reason, reason)) return
@@ -163,7 +163,7 @@ export function queue(tx: Transaction, { id, reason }: Of<'experiment.queue'>): 
 const sameReason = (a: Reason | null, b: Reason) => a?.code === b.code && a.message === b.message
 
 /** Place a whole gang or nothing: every waiting task of the experiment, each on a node that has room for it. */
-export function place(tx: Transaction, { id, placements }: Of<'experiment.place'>): void {
+export function place(tx: Transaction, { id, placements }: Of<'workload.place'>): void {
   const experiment = tx.need('experiments', id, 'experiment')
   if (experiment.stop_requested || isFinal(experiment.state))
     throw new ProblemError('conflict', `${id} is not waiting to be placed`)

@@ -123,7 +123,7 @@ export class World {
     const placements = tasks.map(
       (task) => ({ task, attempt: attempt(task), node, runtime, gpus: [] }) as const,
     )
-    this.log.propose({ type: 'experiment.place', id, placements }, system)
+    this.log.propose({ type: 'workload.place', id, placements }, system)
     return placements.map((placement) => {
       const { token, sha256 } = newToken()
       const { task } = placement

@@ -1,4 +1,5 @@
-import type { Experiment, Reason, Task } from '../../../contract/objects.ts'
+import type { Experiment, Task } from '../../../contract/objects.ts'
+import type { Reason } from '../../../contract/reason.ts'
 import { isFinal } from '../../../contract/states.ts'
 import { sentence } from '../../ui/sentence.ts'
 

@@ -1,4 +1,4 @@
-import type { Gpu, Node } from '../../../contract/objects.ts'
+import type { Gpu, Node } from '../../../contract/nodes.ts'
 import { bytes, cores, percent, share } from '../../ui/format.ts'
 
 /** How full something is. Use and reservation are shares of the same whole: all that the host has. */

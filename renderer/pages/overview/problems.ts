@@ -1,4 +1,5 @@
-import type { Cluster, Experiment, Node } from '../../../contract/objects.ts'
+import type { Cluster, Experiment } from '../../../contract/objects.ts'
+import type { Node } from '../../../contract/nodes.ts'
 import { href } from '../../app/routes.ts'
 
 export interface Trouble {

@@ -1,4 +1,4 @@
-import type { Node } from '../../../contract/objects.ts'
+import type { Node } from '../../../contract/nodes.ts'
 import { bytes, cores, share, unknown } from '../../ui/format.ts'
 
 export interface Total {
