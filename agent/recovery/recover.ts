@@ -107,12 +107,24 @@ export async function openRecovery(data: string): Promise<Recovery | { readonly 
       await survivor.machine.close()
       await folder.close()
     }
+    if (isAlone(plan)) {
+      await survivor.machine.close()
+      throw alone(plan)
+    }
     return { plan, carryOut: () => carryOut(survivor, plan), close }
   } catch (error) {
     await folder.close()
     throw error
   }
 }
+
+/** Nobody is missing: a second recovery of the same host would only give it another id. */
+const isAlone = ({ members, role }: RecoveryPlan) => role === 'voter' && members.length === 1
+
+const alone = ({ name, cluster }: RecoveryPlan) =>
+  new ProblemError('conflict', `${name} is the only member of ${cluster.name} already: nothing is lost`, {
+    hint: 'Start its agent: `submarine agent start` with this data folder.',
+  })
 
 async function openSurvivor(folder: DataFolder): Promise<Survivor> {
   const { folders, identity } = folder

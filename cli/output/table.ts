@@ -28,4 +28,7 @@ export function properties(pairs: readonly (readonly [string, string])[]): strin
 export const plain = (text: string): string =>
   stripVTControlCharacters(text).replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, ' ')
 
+/** `1 file`, `2 files`. */
+export const counted = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`
+
 const width = (cell: string) => [...stripVTControlCharacters(cell)].length

@@ -8,13 +8,17 @@ import { formatBytes } from '../../contract/resources.ts'
 import type { AgentModule, BackupSummary } from '../agent-module.ts'
 import { UsageError } from '../failure.ts'
 import { print } from '../output/print.ts'
-import { plain, properties } from '../output/table.ts'
+import { counted, plain, properties } from '../output/table.ts'
 import { askPassword } from '../prompt.ts'
 import type { Terminal } from '../terminal.ts'
 import { type CommonOptions, connected, type Tool, verb, withOutput } from '../tool.ts'
 
 export interface PassphraseOptions {
   passphraseFile?: string
+}
+
+interface BackupOptions extends CommonOptions, PassphraseOptions {
+  overwrite?: boolean
 }
 
 export const passphraseOption = (command: Command) =>
@@ -29,8 +33,9 @@ export function backupVerbs(cluster: Command, tool: Tool): void {
       'write the whole state of the cluster to one file, sealed by a passphrase',
     ),
   )
+    .option('--overwrite', 'replace the file if it is there')
     .addHelpText('after', notInBackup)
-    .action((file: string | undefined, options: CommonOptions & PassphraseOptions) => {
+    .action((file: string | undefined, options: BackupOptions) => {
       if (!file)
         throw new UsageError('give the file to write', 'For example: submarine cluster backup lab.backup')
       return takeBackup(tool, path.resolve(tool.terminal.cwd, file), options)
@@ -54,14 +59,15 @@ const notInBackup = `
 In the backup: users, experiments, tasks, nodes, events, and the cluster's keys; all of it sealed by the passphrase.
 Not in it: logs, metrics, artifacts and uploaded code. They lie as files in the nodes' data folders.`
 
-async function takeBackup(
-  tool: Tool,
-  file: string,
-  options: CommonOptions & PassphraseOptions,
-): Promise<void> {
+async function takeBackup(tool: Tool, file: string, options: BackupOptions): Promise<void> {
   const { terminal } = tool
-  if ((await stat(file).catch(() => undefined))?.isDirectory())
-    throw new UsageError(`${file} is a folder`, 'Give the name of a file.')
+  const there = await stat(file).catch(() => undefined)
+  if (there?.isDirectory()) throw new UsageError(`${file} is a folder`, 'Give the name of a file.')
+  if (there && !options.overwrite)
+    throw new UsageError(
+      `${file} is there already`,
+      'Give another name, or --overwrite: it is replaced when the new backup is whole.',
+    )
   const folder = path.dirname(file)
   if (!(await stat(folder).catch(() => undefined))?.isDirectory())
     throw new UsageError(`there is no folder ${folder}`, 'Make it first, or correct the path of the file.')
@@ -152,7 +158,12 @@ const noPassphrase = (why: string) =>
   )
 
 async function passphraseFrom(file: string, { cwd }: Terminal): Promise<string> {
-  const text = await readFile(path.resolve(cwd, file), 'utf8').catch((error: unknown) => {
+  const at = path.resolve(cwd, file)
+  const info = await stat(at).catch(() => undefined)
+  // A pipe of the shell, such as <(pass show lab), is nobody else's.
+  if (info?.isFile() && info.mode & 0o077)
+    throw new UsageError(`other people may read the passphrase in ${file}`, `chmod 600 ${file}`)
+  const text = await readFile(at, 'utf8').catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT')
       throw new UsageError(`there is no passphrase file ${file}`, 'Correct the path after --passphrase-file.')
     throw new UsageError(
@@ -176,7 +187,12 @@ function summaryText(summary: BackupSummary): string {
     [
       'contents',
       contents
-        ? `${contents.users} users, ${contents.nodes} nodes, ${contents.experiments} experiments, ${contents.events} events`
+        ? [
+            counted(contents.users ?? 0, 'user'),
+            counted(contents.nodes ?? 0, 'node'),
+            counted(contents.experiments ?? 0, 'experiment'),
+            counted(contents.events ?? 0, 'event'),
+          ].join(', ')
         : 'whole; give --passphrase-file to open it',
     ],
   ])

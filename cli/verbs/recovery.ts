@@ -3,7 +3,7 @@ import path from 'node:path'
 import type { Recovered, RecoveryPlan, Restored } from '../agent-module.ts'
 import { Exit, exitCode, UsageError } from '../failure.ts'
 import { print } from '../output/print.ts'
-import { plain, properties, table } from '../output/table.ts'
+import { counted, plain, properties, table } from '../output/table.ts'
 import { confirmByTyping } from '../prompt.ts'
 import { type CommonOptions, type Tool, withOutput } from '../tool.ts'
 import { knownPassphrase, type PassphraseOptions, passphraseOption } from './backup.ts'
@@ -83,7 +83,7 @@ function restoredText(restored: Restored): string {
     ['cluster', `${plain(cluster.name)} (${cluster.id})`],
     ['node', `${plain(restored.name)} (${restored.node})`],
     ['as of', plain(restored.taken_at)],
-    ['contents', `${restored.users} users, ${restored.experiments} experiments`],
+    ['contents', `${counted(restored.users, 'user')}, ${counted(restored.experiments, 'experiment')}`],
     ['must join anew', plain(restored.lost_nodes.join(', ')) || 'none'],
     ['counted as failed', failedText(restored.failed_tasks)],
   ])
@@ -127,7 +127,7 @@ function planText(plan: RecoveryPlan): string {
     ['this host', `${plain(plan.name)} (${plain(plan.node)}), ${plan.role}`],
     ['last written', plan.last_written],
     ['log', `ends at entry ${plan.index} of term ${plan.term}`],
-    ['contents', `${plan.users} users, ${plan.experiments} experiments`],
+    ['contents', `${counted(plan.users, 'user')}, ${counted(plan.experiments, 'experiment')}`],
     ['goes on here', failedText(plan.running_here)],
     ['will count as failed', failedText(plan.running_elsewhere)],
   ])

@@ -7,6 +7,7 @@ import type { Connection } from '../connection/open.ts'
 import { Exit, fieldLine, SpecError, UsageError } from '../failure.ts'
 import { experimentDetails } from '../output/describe.ts'
 import { print } from '../output/print.ts'
+import { counted } from '../output/table.ts'
 import { type Listing, listFolder, packFolder } from '../pack/folder.ts'
 import { readGitState } from '../pack/git.ts'
 import type { Terminal } from '../terminal.ts'
@@ -72,7 +73,7 @@ export async function uploadFolder(
   const packed = await packFolder(terminal.cwd, listing)
   try {
     terminal.err(
-      `uploading ${listing.files} files, ${formatBytes(listing.bytes)} (${formatBytes(packed.bytes)} packed) …\n`,
+      `uploading ${counted(listing.files, 'file')}, ${formatBytes(listing.bytes)} (${formatBytes(packed.bytes)} packed) …\n`,
     )
     await client.raw('blobs.create', { query: { sha256: packed.sha256 } }, packed.blob)
     const git = await readGitState(terminal.cwd)

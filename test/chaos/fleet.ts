@@ -164,6 +164,6 @@ export class Fleet {
   }
 
   removeFolder(): Promise<void> {
-    return rm(this.folder, { recursive: true, force: true })
+    return rm(this.folder, { recursive: true, force: true, maxRetries: 10 })
   }
 }

@@ -13,7 +13,7 @@ let dir: string
 beforeAll(async () => {
   dir = await mkdtemp(path.join(tmpdir(), 'bench-test-'))
 })
-afterAll(() => rm(dir, { recursive: true, force: true }))
+afterAll(() => rm(dir, { recursive: true, force: true, maxRetries: 10 }))
 
 async function bench(...args: string[]): Promise<{ stdout: string; json: unknown }> {
   const json = path.join(dir, `${args[0]}.json`)

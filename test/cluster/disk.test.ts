@@ -38,7 +38,7 @@ describe('a disk that fills up', needs.root, () => {
     } finally {
       await lab?.stop()
       execFileSync('umount', ['-l', folder])
-      await rm(folder, { recursive: true, force: true })
+      await rm(folder, { recursive: true, force: true, maxRetries: 10 })
     }
   })
 })

@@ -291,7 +291,7 @@ export class Lab {
   async stop(): Promise<void> {
     await Promise.all(this.agents.map((agent) => agent.kill()))
     for (const agent of this.agents) await endTasksIn(agent.data)
-    await rm(this.folder, { recursive: true, force: true })
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 10 })
   }
 }
 

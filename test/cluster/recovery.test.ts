@@ -144,7 +144,7 @@ describe('a backup', () => {
     expect((await readdir(here.folder)).filter((name) => name.endsWith('.tmp'))).toEqual([])
     expect((await submarine(undefined, 'cluster', 'backup', 'verify', file)).out).toContain('whole')
     expect((await submarine(undefined, 'cluster', 'backup', 'verify', file, ...pass)).out).toMatch(
-      /1 users, 3 nodes/,
+      /1 user, 3 nodes/,
     )
 
     await Promise.all(here.agents.map((agent) => agent.kill()))
@@ -215,8 +215,8 @@ describe('a backup', () => {
     const at = { url: agent.url, token: here.token }
     const file = join(here.folder, 'a.backup')
     const [right, wrong] = [join(here.folder, 'right'), join(here.folder, 'wrong')]
-    await writeFile(right, 'the right passphrase\n')
-    await writeFile(wrong, 'another passphrase\n')
+    await writeFile(right, 'the right passphrase\n', { mode: 0o600 })
+    await writeFile(wrong, 'another passphrase\n', { mode: 0o600 })
     const asked = await submarine(at, 'cluster', 'backup', file)
     expect(asked).toMatchObject({ code: 2 })
     expect(asked.err).toContain('--passphrase-file')
@@ -225,6 +225,12 @@ describe('a backup', () => {
         .code,
     ).toBe(4)
     expect((await submarine(at, 'cluster', 'backup', file, '--passphrase-file', right)).code).toBe(0)
+    const again = await submarine(at, 'cluster', 'backup', file, '--passphrase-file', right)
+    expect(again).toMatchObject({ code: 2, err: expect.stringContaining('is there already') as string })
+    const open = join(here.folder, 'open')
+    await writeFile(open, 'the right passphrase\n', { mode: 0o644 })
+    const seen = await submarine(at, 'cluster', 'backup', 'verify', file, '--passphrase-file', open)
+    expect(seen).toMatchObject({ code: 2, err: expect.stringContaining('other people may read') as string })
     const bytes = await readFile(file)
     expect(bytes.includes('admin')).toBe(false)
 
@@ -269,6 +275,10 @@ describe('recovery from one host', () => {
     expect(recovered.code).toBe(0)
     expect(recovered.err).toContain('What may be lost')
     expect(recovered.out).toContain('node-4')
+    expect(await submarine(undefined, ...recover)).toMatchObject({
+      code: 5,
+      err: expect.stringContaining('is the only member of lab already') as string,
+    })
     await survivor.start()
     const { client } = await signIn(survivor)
     expect(await client.call('experiments.get', { params: { experiment: done.id } })).toMatchObject({

@@ -20,7 +20,7 @@ describe('agents on a Docker Engine', needs.engine, () => {
   afterAll(async () => {
     await lab?.stop()
     await engine?.stop()
-    await rm(root, { recursive: true, force: true })
+    await rm(root, { recursive: true, force: true, maxRetries: 10 })
   })
 
   const containersOf = (task: string) =>

@@ -21,7 +21,7 @@ async function newRoot() {
   return root
 }
 afterAll(async () => {
-  for (const root of roots) await rm(root, { recursive: true, force: true })
+  for (const root of roots) await rm(root, { recursive: true, force: true, maxRetries: 10 })
 })
 
 /** Runs a command in a new container and hands back what it printed and how it ended. */

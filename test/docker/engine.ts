@@ -56,7 +56,8 @@ export async function startEngine({ root, host }: { root: string; host?: Host })
     await unmountBelow(root)
     await removeCgroup(cgroup)
     await bridge?.remove()
-    for (const name of ['data', 'exec', 'containerd']) await rm(at(name), { recursive: true, force: true })
+    for (const name of ['data', 'exec', 'containerd'])
+      await rm(at(name), { recursive: true, force: true, maxRetries: 10 })
     await rm(socket, { force: true })
   }
   try {

@@ -139,7 +139,7 @@ describe('the demo', () => {
     })
     afterAll(async () => {
       await engine?.stop()
-      await rm(folder, { recursive: true, force: true })
+      await rm(folder, { recursive: true, force: true, maxRetries: 10 })
     })
     afterEach(async () => {
       expect(await leftovers()).toEqual([])
