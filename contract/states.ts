@@ -25,12 +25,16 @@ export const isLegal = (from: State, to: State): boolean => transitions[from].in
 /** Does the task hold its node's resources? From placement to the end. */
 export const holdsResources = (state: State): boolean => state === 'Starting' || state === 'Running'
 
-/** An experiment's state follows from its tasks': failed or stopped as soon as one is, succeeded when all are. */
-export function experimentState(tasks: readonly State[]): State {
-  if (tasks.some((s) => s === 'Failed') && tasks.every(isFinal)) return 'Failed'
-  if (tasks.some((s) => s === 'Stopped') && tasks.every(isFinal)) return 'Stopped'
-  if (tasks.length > 0 && tasks.every((s) => s === 'Succeeded')) return 'Succeeded'
-  if (tasks.some((s) => s === 'Running' || (isFinal(s) && s === 'Succeeded'))) return 'Running'
-  if (tasks.some((s) => s === 'Starting')) return 'Starting'
-  return tasks.some((s) => s === 'Accepted') ? 'Accepted' : 'Queued'
+/**
+ * A workload's state follows from its tasks': when all have ended it is failed or stopped as soon as one is. One whose
+ * tasks end each for itself runs from its first end to its last.
+ */
+export function experimentState(tasks: readonly State[], each = false): State {
+  if (tasks.length > 0 && tasks.every(isFinal)) {
+    if (tasks.includes('Failed')) return 'Failed'
+    return tasks.includes('Stopped') ? 'Stopped' : 'Succeeded'
+  }
+  if (tasks.some((s) => s === 'Running' || s === 'Succeeded' || (each && isFinal(s)))) return 'Running'
+  if (tasks.includes('Starting')) return 'Starting'
+  return tasks.every((s) => s === 'Accepted' || isFinal(s)) ? 'Accepted' : 'Queued'
 }

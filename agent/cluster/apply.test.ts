@@ -351,6 +351,7 @@ describe('removing a node', () => {
     const replica = cluster(2)
     replica.do(create('e1', 1, 2))
     replica.do(place('e1', [[0, 'node-1'], [1, 'node-2']])) // prettier-ignore
+    replica.do(report('e1', 'Starting', { task: 'e1-worker-1', node: 'node-2', token_sha256: 't' }))
     replica.do(remove('node-2', true))
     expect(replica.state.tasks.get('e1-worker-1')).toMatchObject({
       state: 'Failed',

@@ -1,9 +1,14 @@
 import { actorName, ProblemError } from '../../contract/index.ts'
 import type { Command, Entry } from './commands.ts'
 import * as blobs from './rules/blobs.ts'
+import * as eviction from './rules/eviction.ts'
 import * as experiments from './rules/experiments.ts'
 import * as health from './rules/health.ts'
+import * as idle from './rules/idle.ts'
+import * as loss from './rules/loss.ts'
 import * as members from './rules/members.ts'
+import * as placement from './rules/placement.ts'
+import * as preemption from './rules/preemption.ts'
 import * as removal from './rules/removal.ts'
 import * as people from './rules/people.ts'
 import * as tasks from './rules/tasks.ts'
@@ -30,7 +35,11 @@ const rules: Rules = {
   'experiment.stop': experiments.stop,
   'experiment.delete': experiments.remove,
   'workload.wait': experiments.queue,
-  'workload.place': experiments.place,
+  'workload.place': placement.place,
+  'workload.preempt': preemption.preempt,
+  'workload.evict': eviction.evictTasks,
+  'task.lost': loss.taskLost,
+  'task.idle': idle.idle,
   'task.report': tasks.report,
   'task.copied': tasks.copied,
   'blob.create': blobs.create,

@@ -9,6 +9,7 @@ import type {
   RuntimeName,
   State,
 } from '../../contract/index.ts'
+import type { AttemptCommand } from './commands/attempt.ts'
 import type { Kept, TableName } from './state.ts'
 
 /**
@@ -60,6 +61,7 @@ export type Command =
   | { type: 'workload.wait'; id: string; reason: Reason }
   | { type: 'workload.place'; id: string; placements: readonly Placement[] }
   | TaskReport
+  | AttemptCommand
   | { type: 'blob.create'; sha256: string; bytes: number; holders: readonly string[] }
   /** A further node now holds a finished attempt's log, metrics or artifacts. */
   | {
@@ -88,6 +90,8 @@ export interface TaskReport {
   readonly state: Extract<State, 'Starting' | 'Running' | 'Succeeded' | 'Failed' | 'Stopped'>
   readonly reason?: Reason
   readonly token_sha256?: string
+  /** Of its host, told with the announcement. */
+  readonly boot_id?: string
   readonly exit_code?: number | null
   readonly started_at?: string
   readonly finished_at?: string

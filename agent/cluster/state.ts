@@ -105,6 +105,19 @@ export interface ExperimentRow extends Versioned {
   readonly finished_at: string | null
   /** Ids of its tasks, in rank order. */
   readonly tasks: readonly string[]
+  /** What others were asked to leave for it: nobody of its class or below may take that from it. */
+  readonly nominated?: Nomination | null
+  /** When it was preempted, the newest last. */
+  readonly preempted?: readonly string[]
+}
+
+export interface Nomination {
+  readonly until: string
+  readonly places: readonly {
+    readonly node: string
+    readonly gpus: readonly string[]
+    readonly resources: Resources
+  }[]
 }
 
 /** What was kept of an attempt, and on which nodes. */
@@ -142,6 +155,8 @@ export interface TaskRow extends Versioned {
   readonly gpu?: GpuNeed
   /** Its place in a task array. */
   readonly array_index?: number
+  /** The boot of its node in which the attempt began. */
+  readonly boot_id?: string | null
   /** Asked to leave its node; what becomes of it then. Gone with the attempt. */
   readonly evict?: Eviction | null
   /** Failures that were tried again so far. */
@@ -171,6 +186,8 @@ export interface PastAttempt {
   readonly started_at: string | null
   readonly finished_at: string
   readonly log: Kept | null
+  readonly artifacts?: Kept | null
+  readonly metrics?: Kept | null
 }
 
 export interface QueueRow extends Versioned {

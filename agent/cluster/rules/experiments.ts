@@ -1,17 +1,16 @@
 import {
   type ExperimentPatch,
-  holdsResources,
   isFinal,
   mostTags,
   ProblemError,
   type Reason,
-  type Resources,
+  type RoleSpec,
 } from '../../../contract/index.ts'
-import type { Command, Placement, Results } from '../commands.ts'
-import type { ExperimentRow, TaskRow } from '../state.ts'
+import type { Command, Results } from '../commands.ts'
+import type { ExperimentRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
-import { type Free, freeOf, holdersByNode, lacking, subtract } from './capacity.ts'
-import { experimentVersion, requestStop, settle, tasksOf } from './settle.ts'
+import { waits } from './gangs.ts'
+import { experimentVersion, follow, requestStop, tasksOf } from './settle.ts'
 
 type Of<T extends Command['type']> = Extract<Command, { type: T }>
 
@@ -37,8 +36,10 @@ export function create(
   }
   if (tx.get('experiments', id)) throw new ProblemError('conflict', `the id ${id} is taken`)
   const tasks: string[] = []
-  for (const [role, { replicas, resources }] of Object.entries(spec.roles))
-    for (let index = 0; index < replicas; index++) tasks.push(addTask(tx, id, role, index, resources))
+  for (const [name, role] of Object.entries(spec.roles))
+    // Of an array each index is a task of its own.
+    for (let index = 0; index < (spec.array?.indices.length ?? role.replicas); index++)
+      tasks.push(addTask(tx, id, name, index, role, spec.array?.indices[index]))
   tx.put('experiments', id, {
     id, name: spec.name, owner, spec, state: 'Accepted', reason: null, stop_requested: false,
     created_at: tx.at, started_at: null, finished_at: null, tasks,
@@ -52,12 +53,14 @@ function addTask(
   workload: string,
   role: string,
   index: number,
-  resources: Resources,
+  { resources, gpu }: RoleSpec,
+  array_index: number | undefined,
 ): string {
   const id = `${workload}-${role}-${index}`
   tx.put('tasks', id, {
     id, workload, role, index, state: 'Accepted', reason: null, resources, attempt: 0, node: null, runtime: null, gpus: [],
     token_sha256: null, exit_code: null, started_at: null, finished_at: null, artifacts: null, log: null, metrics: null,
+    ...(gpu ? { gpu } : {}), ...(array_index === undefined ? {} : { array_index }),
   }) // prettier-ignore
   return id
 }
@@ -143,91 +146,24 @@ export function remove(tx: Transaction, { id, if_version }: Of<'experiment.delet
   tx.event('experiment.deleted', { kind: 'experiment', id }, `${tx.who} deleted ${experiment.name}`)
 }
 
+/** Why what waits of it waits: all of a gang, or the tasks of an array that have no place yet. */
 export function queue(tx: Transaction, { id, reason }: Of<'workload.wait'>): void {
   const experiment = tx.need('experiments', id, 'experiment')
-  const waiting = experiment.state === 'Accepted' || experiment.state === 'Queued'
-  if (!waiting || sameReason(experiment.reason, reason)) return
-  for (const task of tasksOf(tx, experiment))
-    if (!isFinal(task.state)) tx.put('tasks', task.id, { ...task, state: 'Queued', reason })
-  tx.put('experiments', id, { ...experiment, state: 'Queued', reason })
+  const waiting = tasksOf(tx, experiment).filter(waits)
+  const told = waiting.every((task) => task.state === 'Queued' && sameReason(task.reason, reason))
+  const first = waiting[0]
+  if (!first || told) return
+  for (const task of waiting) tx.put('tasks', task.id, { ...task, state: 'Queued', reason })
+  tx.put('experiments', id, { ...experiment, reason })
   // The sentence may name figures that change every second; the event tells only that the cause did.
-  if (experiment.reason?.code !== reason.code)
+  if (first.state !== 'Queued' || first.reason?.code !== reason.code)
     tx.event(
       'experiment.queued',
       { kind: 'experiment', id },
       `${experiment.name} waits: ${reason.message}`,
       reason,
     )
+  follow(tx, id)
 }
 
 const sameReason = (a: Reason | null, b: Reason) => a?.code === b.code && a.message === b.message
-
-/** Place a whole gang or nothing: every waiting task of the experiment, each on a node that has room for it. */
-export function place(tx: Transaction, { id, placements }: Of<'workload.place'>): void {
-  const experiment = tx.need('experiments', id, 'experiment')
-  if (experiment.stop_requested || isFinal(experiment.state))
-    throw new ProblemError('conflict', `${id} is not waiting to be placed`)
-  const waiting = tasksOf(tx, experiment).filter(
-    (task) => !isFinal(task.state) && !holdsResources(task.state),
-  )
-  const placed = new Map(placements.map((placement) => [placement.task, placement]))
-  if (
-    placed.size !== placements.length ||
-    placed.size !== waiting.length ||
-    !waiting.every((task) => placed.has(task.id))
-  )
-    throw new ProblemError(
-      'conflict',
-      `a placement must name each of the ${waiting.length} waiting tasks of ${id} once`,
-    )
-  const holders = holdersByNode(tx.state)
-  const free = new Map<string, Free>()
-  for (const task of waiting) {
-    const placement = placed.get(task.id)
-    if (!placement) continue
-    const node = tx.need('nodes', placement.node, 'node')
-    const before = free.get(node.id) ?? freeOf(node, holders.get(node.id) ?? [])
-    if (!node.inventory?.runtimes.includes(placement.runtime))
-      throw new ProblemError('conflict', `node ${node.name} has no runtime ${placement.runtime}`)
-    free.set(node.id, take(task, placement, before))
-    start(tx, task, placement, node.name)
-  }
-  tx.put('experiments', id, { ...experiment, reason: null })
-  settle(tx, id)
-}
-
-/** What is left of a node after the placement; throws when it would be over-committed or a device had two owners. */
-function take(task: TaskRow, { attempt, node, gpus }: Placement, free: Free): Free {
-  if (attempt !== task.attempt + 1)
-    throw new ProblemError('stale_attempt', `${task.id} is at attempt ${task.attempt}`)
-  const short = lacking(task.resources, free.resources)
-  if (short.length)
-    throw new ProblemError('conflict', `${node} has not enough ${short.join(', ')} left for ${task.id}`)
-  const unavailable = gpus.filter((uuid) => !free.gpus.includes(uuid))
-  if (gpus.length !== task.resources.gpu || new Set(gpus).size !== gpus.length || unavailable.length)
-    throw new ProblemError(
-      'conflict',
-      `the GPUs chosen on ${node} for ${task.id} are not ${task.resources.gpu} free ones`,
-    )
-  return {
-    resources: subtract(free.resources, task.resources),
-    gpus: free.gpus.filter((uuid) => !gpus.includes(uuid)),
-  }
-}
-
-function start(
-  tx: Transaction,
-  task: TaskRow,
-  { attempt, node, runtime, gpus }: Placement,
-  nodeName: string,
-): void {
-  tx.put('tasks', task.id, {
-    ...task, state: 'Starting', reason: null, attempt, node, runtime, gpus, token_sha256: null, exit_code: null,
-    started_at: null, finished_at: null, artifacts: null, log: null, metrics: null,
-  }) // prettier-ignore
-  tx.event(
-    'task.placed',
-    { kind: 'task', id: task.id },
-    `${task.id} was placed on ${nodeName}, attempt ${attempt}`,
-  )
-}

@@ -2,7 +2,7 @@ import { holdsResources, ProblemError, type Reason } from '../../../contract/ind
 import type { Command } from '../commands.ts'
 import type { NodeRow, TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
-import { settle, taskEvent } from './settle.ts'
+import { loseAllOn } from './loss.ts'
 
 /** An admin takes a node out for good. Its member follows: the leader makes raft's membership as the nodes are. */
 export function removeNode(
@@ -24,7 +24,7 @@ export function removeNode(
     code: 'node_removed',
     message: `${tx.who} removed node ${node.name} while it ran there`,
   }
-  for (const task of running) fail(tx, task.id, reason)
+  loseAllOn(tx, id, reason)
 }
 
 /** Nothing runs there, and nothing is kept there alone. */
@@ -43,15 +43,6 @@ function checkDispensable(tx: Transaction, { id, name }: NodeRow, running: reado
   throw new ProblemError('conflict', `${name} holds the only copy of ${what}`, {
     hint: 'While its agent runs, a second copy is made within a minute. --force gives the only copy up.',
   })
-}
-
-/** Failing one may end others of its gang, so each is looked at anew. */
-function fail(tx: Transaction, id: string, reason: Reason): void {
-  const task = tx.need('tasks', id, 'task')
-  if (!holdsResources(task.state)) return
-  tx.put('tasks', id, { ...task, state: 'Failed', reason, token_sha256: null, finished_at: tx.at })
-  taskEvent(tx, task, 'Failed', reason)
-  settle(tx, task.workload)
 }
 
 function tasks(rows: readonly TaskRow[]): string {

@@ -2,6 +2,7 @@ import { isFinal, isLegal, ProblemError } from '../../../contract/index.ts'
 import type { Command, TaskReport } from '../commands.ts'
 import type { TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
+import { conclude } from './conclude.ts'
 import { settle, taskEvent } from './settle.ts'
 
 /** A node tells what it sees of an attempt. Only forward: repeats and late reports change nothing. */
@@ -12,6 +13,8 @@ export function report(tx: Transaction, command: TaskReport): void {
       'stale_attempt',
       `${task.id} is at attempt ${task.attempt}, the report is of ${command.attempt}`,
     )
+  if (command.attempt === task.attempt && task.node === null && task.attempt > 0)
+    throw new ProblemError('stale_attempt', `attempt ${task.attempt} of ${task.id} is over`)
   if (command.attempt > task.attempt || command.node !== task.node)
     throw new ProblemError(
       'conflict',
@@ -20,22 +23,22 @@ export function report(tx: Transaction, command: TaskReport): void {
   if (isFinal(task.state)) return
   const forward = command.state === task.state || isLegal(task.state, command.state)
   if (!forward) return
-  const next = merge(tx, task, command)
-  if (command.state !== task.state) taskEvent(tx, next, command.state, next.reason)
-  tx.put('tasks', task.id, next)
+  const seen = merge(task, command)
+  const { state, reason = null } = command
+  if (state === 'Succeeded' || state === 'Failed' || state === 'Stopped')
+    return conclude(tx, { ...seen, finished_at: command.finished_at ?? tx.at }, { state, reason })
+  if (state !== task.state) taskEvent(tx, task, state, reason)
+  tx.put('tasks', task.id, { ...seen, state, reason })
   settle(tx, task.workload)
 }
 
-function merge(tx: Transaction, task: TaskRow, command: TaskReport): TaskRow {
-  const final = isFinal(command.state)
+function merge(task: TaskRow, command: TaskReport): TaskRow {
   return {
     ...task,
-    state: command.state,
-    reason: command.reason ?? null,
-    token_sha256: final ? null : (command.token_sha256 ?? task.token_sha256),
+    token_sha256: command.token_sha256 ?? task.token_sha256,
+    boot_id: command.boot_id ?? task.boot_id ?? null,
     exit_code: command.exit_code ?? task.exit_code,
     started_at: command.started_at ?? task.started_at,
-    finished_at: final ? (command.finished_at ?? tx.at) : null,
     artifacts: command.artifacts ?? task.artifacts,
     log: command.log ?? task.log,
     metrics: command.metrics ?? task.metrics,
@@ -48,9 +51,17 @@ export function copied(
   { task: id, attempt, kind, holders }: Extract<Command, { type: 'task.copied' }>,
 ): void {
   const task = tx.need('tasks', id, 'task')
-  const kept = task[kind]
-  if (task.attempt !== attempt || !kept)
-    throw new ProblemError('stale_attempt', `${id} is at attempt ${task.attempt}`)
+  const past = task.past?.findIndex((one) => one.attempt === attempt) ?? -1
+  const of = past >= 0 ? task.past?.[past] : task.attempt === attempt ? task : undefined
+  const kept = of?.[kind]
+  if (!kept) throw new ProblemError('stale_attempt', `${id} is at attempt ${task.attempt}`)
   const more = holders.filter((node) => !kept.holders.includes(node))
-  if (more.length) tx.put('tasks', id, { ...task, [kind]: { ...kept, holders: [...kept.holders, ...more] } })
+  if (!more.length) return
+  const copies = { [kind]: { ...kept, holders: [...kept.holders, ...more] } }
+  if (past < 0) tx.put('tasks', id, { ...task, ...copies })
+  else
+    tx.put('tasks', id, {
+      ...task,
+      past: (task.past ?? []).map((one, at) => (at === past ? { ...one, ...copies } : one)),
+    })
 }
