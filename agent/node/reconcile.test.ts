@@ -378,14 +378,14 @@ test('a runtime that does not answer is waited for: its tasks are neither lost n
 
 test('what the cluster does not want here is stopped and removed, but only while it can be asked', async () => {
   runtime.hold('old-task', 1)
-  runtime.hold(task, 7)
+  runtime.hold('other-task', 7)
   cluster.setLeader(false)
   await agent()
   await until(async () => (await readdir(path.join(dataDir, 'tasks'))).length > 0)
   expect(runtime.removed).toEqual([])
   cluster.setLeader(true)
   await until(() => runtime.removed.length === 2)
-  expect(runtime.removed.toSorted()).toEqual([`${task}/7`, 'old-task/1'])
+  expect(runtime.removed.toSorted()).toEqual(['old-task/1', 'other-task/7'])
   expect(runtime.stopped).toHaveLength(2)
   await isRunning()
 })
@@ -407,6 +407,39 @@ test('of a task that is placed here again only the new attempt runs', async () =
   runtime.get(task, 2).end()
   await isOver()
   expect(finals()).toMatchObject([{ attempt: 2, state: 'Succeeded' }])
+})
+
+test('an evicted task gets the grace it is given, and says that it was stopped', async () => {
+  await agent()
+  await isRunning()
+  const reason = { code: 'preempted', message: 'a higher class needs it' }
+  const evict = { cause: 'preempted', reason, grace_seconds: 77, then: 'queue', at: '' } as const
+  cluster.change({ task: taskRow({ ...cluster.task(), evict }) })
+  await isOver()
+  expect(runtime.stopped).toEqual([{ task, attempt: 1, grace: 77 }])
+  expect(cluster.task()).toMatchObject({ state: 'Stopped', reason: { code: 'evicted' } })
+})
+
+test('an attempt waits until an earlier one of its task has ended on this host', async () => {
+  cluster = new DoubleCluster(experimentRow(), taskRow({ attempt: 2 }))
+  runtime.hold(task, 1)
+  let release = () => {}
+  const held = new Promise<void>((resolve) => (release = resolve))
+  const [stop, start] = [runtime.stop.bind(runtime), runtime.start.bind(runtime)]
+  let overlap = false
+  runtime.stop = async (found, grace) => {
+    await held
+    await stop(found, grace)
+  }
+  runtime.start = async (launch) => {
+    overlap ||= runtime.has(task, 1) && !runtime.get(task, 1).found.exit
+    return start(launch)
+  }
+  await agent()
+  release()
+  await until(() => runtime.has(task, 2))
+  expect(overlap).toBe(false)
+  expect(cluster.applied[0]).toMatchObject({ attempt: 2, state: 'Starting', boot_id: expect.any(String) })
 })
 
 test('a deleted task is ended', async () => {

@@ -6,6 +6,7 @@ import { holdsResources, type RuntimeName } from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Applied } from '../cluster/commands.ts'
 import type { ExperimentRow, TaskRow } from '../cluster/state.ts'
+import { workloadOf } from '../cluster/workloads.ts'
 import type { Blobs, Space, Streams } from '../store/store.ts'
 import { within } from './deadline.ts'
 import { attemptKey } from './key.ts'
@@ -16,6 +17,7 @@ import { Sweeper } from './sweep.ts'
 import { TaskRunner } from './task-runner.ts'
 import type { Taken } from './task/attempt.ts'
 import { defaultTiming, type RunnerTiming } from './task/context.ts'
+import { graceOf, type StopOrder } from './task/stopper.ts'
 import { newToken } from './task/environment.ts'
 import { AttemptFolders } from './task/folders.ts'
 import { type AttemptRecord, AttemptRecords } from './task/records.ts'
@@ -73,7 +75,8 @@ export class NodeReconciler {
     this.#folders = new AttemptFolders(dataDir)
     this.#reports = new Reports(cluster, log)
     const [records, folders] = [this.#records, this.#folders]
-    this.#sweeper = new Sweeper({ runtimes: options.runtimes, records, folders, log })
+    const onEnded = () => void this.#wake()
+    this.#sweeper = new Sweeper({ runtimes: options.runtimes, records, folders, onEnded, log })
   }
 
   /** Resolves after the first pass: what ran before is taken over again. */
@@ -114,6 +117,10 @@ export class NodeReconciler {
           await runtime.stop(found, 10).catch((error: unknown) => {
             this.#options.log.warn({ err: error, task: found.task }, 'a task could not be stopped')
           })
+  }
+
+  get #timing(): RunnerTiming {
+    return { ...defaultTiming, ...this.#options.timing }
   }
 
   get #scratch(): string {
@@ -186,15 +193,15 @@ export class NodeReconciler {
     const desired = this.#desired()
     for (const [key, { runner }] of this.#runners) {
       const wanted = desired.get(key)
-      if (wanted?.experiment.stop_requested) runner.requestStop()
+      const order = wanted && stopOrder(wanted, this.#timing)
+      if (order) runner.stop(order)
       else if (!wanted && !runner.ending) runner.leave()
     }
     const missing = [...desired].filter(([key]) => !this.#runners.has(key))
-    const sweep = this.#sweepDue
-    if (missing.length === 0 && !sweep) return
+    if (missing.length === 0 && !this.#sweepDue) return
     const observed = await this.#observe()
     for (const [key, wanted] of missing) await this.#take(key, wanted, observed)
-    if (sweep) await this.#sweep(observed)
+    if (this.#sweepDue) await this.#sweep(observed)
   }
 
   async #observe(): Promise<Observed> {
@@ -216,13 +223,32 @@ export class NodeReconciler {
     // What may already run is judged only by what its runtime says, and that may be away for a while.
     if (!observed.has(name) && (known || !fresh)) return
     const found = observed.get(name)?.find((one) => attemptKey(one.task, one.attempt) === key)
-    const taken: Taken = { task, experiment, record: record ?? newRecord(task, name, found), found }
+    // Never two of one task: an attempt that was given up, as this host could not be asked, ends before the next begins.
+    if (fresh && this.#earlierRuns(task, observed)) {
+      this.#sweepDue = true
+      return
+    }
+    const limitSeconds = workloadOf(this.#options.cluster.state(), experiment.id)?.limit_seconds ?? null
+    const taken: Taken = {
+      task,
+      experiment,
+      record: record ?? newRecord(task, name, found),
+      found,
+      limitSeconds,
+    }
     if (!record) await this.#records.put(taken.record)
     this.#run(key, known ?? missingRuntime(name), taken)
   }
 
+  #earlierRuns({ id, attempt }: TaskRow, observed: Observed): boolean {
+    const all = [...observed.values()].flat()
+    return all.some(
+      (one) => one.task === id && one.attempt !== attempt && one.startedAt !== null && !one.exit,
+    )
+  }
+
   #run(key: string, runtime: Runtime, taken: Taken): void {
-    const { api, timing, nodeId } = this.#options
+    const { api, nodeId } = this.#options
     const runner = new TaskRunner(
       {
         ...this.#options,
@@ -233,11 +259,12 @@ export class NodeReconciler {
         reports: this.#reports,
         node: nodeId,
         scratch: this.#scratch,
-        timing: { ...defaultTiming, ...timing },
+        timing: this.#timing,
       },
       taken,
     )
-    if (taken.experiment.stop_requested) runner.requestStop()
+    const order = stopOrder(taken, this.#timing)
+    if (order) runner.stop(order)
     const done = runner.run().finally(() => {
       this.#runners.delete(key)
       // It may have been left, or have failed to clean up: look what there is to do now.
@@ -260,6 +287,13 @@ export class NodeReconciler {
     const desired = this.#desired()
     await this.#sweeper.sweep(observed, (key) => desired.has(key) || this.#runners.has(key))
   }
+}
+
+/** Why the cluster wants it to end, if it does: one that is stopped for good does not come back. */
+function stopOrder({ task, experiment }: Desired, timing: { readonly grace: number }): StopOrder | undefined {
+  const graceSeconds = graceOf(experiment, timing)
+  if (experiment.stop_requested) return { cause: 'requested', graceSeconds }
+  return task.evict ? { cause: 'evicted', graceSeconds: task.evict.grace_seconds } : undefined
 }
 
 function newRecord(task: TaskRow, runtime: RuntimeName, found: Found | undefined): AttemptRecord {

@@ -11,6 +11,8 @@ export interface SweeperOptions {
   readonly folders: AttemptFolders
   readonly log: Logger
   readonly graceSeconds?: number
+  /** Something that still ran has ended. */
+  readonly onEnded?: () => void
 }
 
 interface Leftover {
@@ -60,11 +62,13 @@ export class Sweeper {
   }
 
   async #end({ task, attempt, found }: Leftover): Promise<void> {
-    const { records, folders, log, graceSeconds = 10 } = this.#options
+    const { records, folders, log, onEnded, graceSeconds = 10 } = this.#options
     if (found) {
       log.info({ task, attempt, runtime: found.runtime.name }, 'ending an attempt that is not wanted here')
-      if (!found.found.exit && found.found.startedAt !== null)
+      if (!found.found.exit && found.found.startedAt !== null) {
         await found.runtime.stop(found.found, graceSeconds)
+        onEnded?.()
+      }
       await found.runtime.remove(found.found)
     }
     await folders.remove(task, attempt)

@@ -6,7 +6,7 @@ import type { RunnerContext } from './task/context.ts'
 import { finish } from './task/finish.ts'
 import { launched, Unwanted } from './task/launch.ts'
 import { LogKeeper } from './task/log-keeper.ts'
-import { stopWhenDue } from './task/stopper.ts'
+import { type StopOrder, stopWhenDue } from './task/stopper.ts'
 
 /**
  * Takes one attempt from its placement to its final report. Every step is on record before it is taken, so that a
@@ -32,9 +32,9 @@ export class TaskRunner {
     return phase === 'ended' || phase === 'collected'
   }
 
-  /** Somebody asked for the experiment to stop. */
-  requestStop(): void {
-    this.#stop.abort()
+  /** It is to end here. What was ordered first stays. */
+  stop(order: StopOrder): void {
+    this.#stop.abort(order)
   }
 
   /** Let go of it as it is: `run` returns, the task goes on. */
@@ -73,7 +73,7 @@ export class TaskRunner {
       if (error instanceof StartFailure) {
         await attempt.ended(notRun({ code: error.code, message: error.message }))
       } else if (this.#stop.signal.aborted && attempt.record.phase !== 'running') {
-        await attempt.save({ stopped: 'requested' })
+        await attempt.save({ stopped: (this.#stop.signal.reason as StopOrder).cause })
         await attempt.ended(notRun(null))
       } else throw error
     }

@@ -35,14 +35,23 @@ function isLastHolder(state: State, self: string, holders: readonly string[]): b
 }
 
 export function repairs(state: State, self: string): Repair[] {
-  return [...state.tasks.values()].filter((row) => isFinal(row.state)).flatMap((row) =>
-    kinds.flatMap((kind) => {
-      const kept = row[kind]
-      const holders = present(state, kept?.holders ?? [])
-      if (!kept || !isLastHolder(state, self, holders)) return []
-      return [{ task: row.id, attempt: row.attempt, kind, sha256: kept.sha256, holders }]
-    }),
-  ) // prettier-ignore
+  return [...state.tasks.values()].flatMap((row) =>
+    endedOf(row).flatMap((ended) =>
+      kinds.flatMap((kind) => {
+        const kept = ended[kind]
+        const holders = present(state, kept?.holders ?? [])
+        if (!kept || !isLastHolder(state, self, holders)) return []
+        return [{ task: row.id, attempt: ended.attempt, kind, sha256: kept.sha256, holders }]
+      }),
+    ),
+  )
+}
+
+/** What was kept of each attempt that is over. */
+function endedOf(
+  row: TaskRow,
+): (Pick<TaskRow, 'attempt'> & Partial<Pick<TaskRow, (typeof kinds)[number]>>)[] {
+  return [...(row.past ?? []), ...(isFinal(row.state) ? [row] : [])]
 }
 
 /** Uploads of which this agent has the only copy. */
@@ -60,7 +69,7 @@ export function isUselessStream(state: State, self: string, held: HeldStream, no
   if (now - held.touched < grace.released) return false
   const row: TaskRow | undefined = state.tasks.get(held.task)
   if (!row) return true
-  const kept = row.attempt === held.attempt && isFinal(row.state) ? row[held.kind] : null
+  const kept = endedOf(row).find(({ attempt }) => attempt === held.attempt)?.[held.kind]
   if (!kept) return false
   const holders = present(state, kept.holders)
   return holders.length >= 2 && !holders.includes(self)
@@ -74,8 +83,9 @@ export function isNamed(state: State, manifests: ReadonlySet<string>, sha256: st
 /** Each manifest with its holders. */
 export function manifestsOf(state: State): Map<string, readonly string[]> {
   const manifests = new Map<string, readonly string[]>()
-  for (const { artifacts } of state.tasks.values())
-    if (artifacts) manifests.set(artifacts.sha256, artifacts.holders)
+  for (const row of state.tasks.values())
+    for (const { artifacts } of [row, ...(row.past ?? [])])
+      if (artifacts) manifests.set(artifacts.sha256, artifacts.holders)
   return manifests
 }
 

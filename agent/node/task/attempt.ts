@@ -14,24 +14,28 @@ export interface Taken {
   readonly experiment: ExperimentRow
   readonly record: AttemptRecord
   readonly found: Found | undefined
+  /** From its start, by its spec or its queue; null: no bound. */
+  readonly limitSeconds: number | null
 }
 
 /** One attempt on this node: what the cluster wants, what the host has of it, and the notes kept in between. */
 export class Attempt {
   readonly task: TaskRow
   readonly experiment: ExperimentRow
+  readonly limitSeconds: number | null
   /** The host's container or process, once there is one. */
   found: Found | undefined
   readonly #records: AttemptRecords
   #record: AttemptRecord
   #saving: Promise<void> = Promise.resolve()
 
-  constructor(records: AttemptRecords, { task, experiment, record, found }: Taken) {
+  constructor(records: AttemptRecords, { task, experiment, record, found, limitSeconds }: Taken) {
     this.#records = records
     this.task = task
     this.experiment = experiment
     this.#record = record
     this.found = found
+    this.limitSeconds = limitSeconds
   }
 
   get record(): AttemptRecord {
@@ -81,7 +85,7 @@ export class Attempt {
     const { rescued, artifacts, log, metrics } = finished
     const outcome = outcomeOf(exit, stopped, {
       resources: this.task.resources,
-      timeoutSeconds: this.experiment.spec.timeout_seconds,
+      timeoutSeconds: this.limitSeconds,
     })
     const reason = rescued
       ? {

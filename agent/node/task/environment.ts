@@ -25,5 +25,6 @@ export function taskEnvironment(
     SUBMARINE_ROLE: task.role,
     SUBMARINE_INDEX: String(task.index),
     SUBMARINE_ATTEMPT: String(task.attempt),
+    ...(task.array_index === undefined ? {} : { SUBMARINE_ARRAY_INDEX: String(task.array_index) }),
   }
 }

@@ -73,7 +73,8 @@ async function announce(attempt: Attempt, { reports }: RunnerContext, signal: Ab
       'state_lost',
       "The agent lost its notes of this attempt, so it cannot tell whether it ran. Submit the experiment again, and check this host's disk.",
     )
-  const reported = await reports.send({ ...attempt.report('Starting'), token_sha256 }, signal)
+  const boot_id = bootId()
+  const reported = await reports.send({ ...attempt.report('Starting'), token_sha256, boot_id }, signal)
   // A late report is taken without complaint; whether it still counts the state says.
   const after = reports.current(id, number)
   if (reported === 'refused' || after?.token_sha256 !== token_sha256) throw new Unwanted()

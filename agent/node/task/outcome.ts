@@ -13,10 +13,17 @@ export interface Outcome {
 export function outcomeOf(
   exit: Exit,
   stopped: StopCause | null,
-  limits: { readonly resources: Resources; readonly timeoutSeconds: number | undefined },
+  limits: { readonly resources: Resources; readonly timeoutSeconds: number | null },
 ): Outcome {
   if (stopped === 'requested')
     return { state: 'Stopped', reason: { code: 'stopped', message: 'It was stopped on request.' } }
+  if (stopped === 'evicted')
+    return { state: 'Stopped', reason: { code: 'evicted', message: 'It was asked to leave its node.' } }
+  if (stopped === 'lease')
+    return failed(
+      'lease_expired',
+      'Its node was cut off from the cluster for longer than its lease, and stopped it.',
+    )
   if (stopped === 'timeout')
     return failed(
       'timeout',

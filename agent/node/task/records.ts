@@ -28,11 +28,14 @@ export interface AttemptRecord {
   readonly startedAt: string | null
   /** Why this agent ended it, if it did. */
   readonly stopped: StopCause | null
+  /** From SIGTERM to SIGKILL when this agent ends it; absent: not said yet. */
+  readonly graceSeconds?: number
   readonly exit: Exit | null
   readonly report: TaskReport | null
 }
 
-export type StopCause = 'requested' | 'timeout'
+/** requested: somebody stops it for good; evicted: it leaves this node; lease: nobody was heard for too long. */
+export type StopCause = 'requested' | 'timeout' | 'evicted' | 'lease'
 
 /** The notes, a small file each in one folder. */
 export class AttemptRecords {
