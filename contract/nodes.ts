@@ -1,6 +1,17 @@
 import { z } from 'zod'
+import { Reason } from './reason.ts'
 import { Resources } from './resources.ts'
 import { Name, ResourceVersion, Time } from './text.ts'
+
+/**
+ * How two GPUs reach each other, best first: so many NVLinks (`NV4`) or AMD's XGMI, one PCIe switch, several, the
+ * host bridge, the same NUMA node, across the host's sockets.
+ */
+export const GpuLink = z.union([
+  z.string().regex(/^NV\d+$/),
+  z.enum(['XGMI', 'PIX', 'PXB', 'PHB', 'NODE', 'SYS']),
+])
+export type GpuLink = z.infer<typeof GpuLink>
 
 export const Gpu = z
   .object({
@@ -8,12 +19,44 @@ export const Gpu = z
     index: z.int(),
     vendor: z.enum(['nvidia', 'amd']),
     model: z.string(),
-    memory: z.int().describe('Bytes.'),
+    memory: z.int().describe('Bytes; of a slice, its own.'),
     driver: z.string().optional(),
     cuda: z.string().optional(),
+    bus_id: z.string().optional().describe('On the PCI bus.'),
+    numa: z.int().optional().describe('The NUMA node it hangs on; absent when the host does not say.'),
+    links: z.record(z.string(), GpuLink).optional().describe('To the host’s other GPUs, by UUID.'),
+    mig_mode: z.boolean().optional().describe('It is cut into slices, which are handed out in its place.'),
+    mig: z
+      .object({ parent: z.string().describe('UUID of the GPU it is cut from.'), profile: z.string() })
+      .optional()
+      .describe('Set on a slice.'),
+    shared: z
+      .boolean()
+      .optional()
+      .describe('An admin lets tasks share it by declared memory; not enforced: no isolation.'),
+    device: z.string().optional().describe('Its device file, where tasks get it by that (AMD).'),
+    fault: Reason.nullable()
+      .optional()
+      .describe('Why it is not handed out although it is there; absent or null when nothing is wrong.'),
   })
   .meta({ id: 'Gpu' })
 export type Gpu = z.infer<typeof Gpu>
+
+/** What runs on a GPU just now, ours or somebody else's. */
+export const GpuProcess = z
+  .object({
+    pid: z.int(),
+    user: z.string().nullable().describe('null when the host does not say.'),
+    name: z.string(),
+    memory: z.int().nullable().describe('Bytes; null when the driver does not say.'),
+    kind: z.enum(['compute', 'graphics']).describe('Of a process that does both: compute.'),
+    task: z.string().nullable().describe('The task it belongs to; null: started outside the cluster.'),
+    blocking: z
+      .boolean()
+      .describe('It keeps the GPU from being handed out: of outside the cluster, computing, and not tiny.'),
+  })
+  .meta({ id: 'GpuProcess' })
+export type GpuProcess = z.infer<typeof GpuProcess>
 
 export const RuntimeName = z.enum(['docker', 'process']).meta({ id: 'RuntimeName' })
 export type RuntimeName = z.infer<typeof RuntimeName>
@@ -66,8 +109,14 @@ export const Usage = z
         memory_used: z.int().nullable(),
         temperature_c: z.number().nullable(),
         power_w: z.number().nullable(),
+        processes: z.array(GpuProcess).optional(),
+        fault: Reason.nullable().optional().describe('As the last reading found it; null: nothing is wrong.'),
       }),
     ),
+    warnings: z
+      .array(z.string())
+      .optional()
+      .describe('What of the host cannot be measured just now, such as a driver that does not answer.'),
     disk_low: z.boolean(),
   })
   .meta({ id: 'Usage' })
@@ -96,6 +145,10 @@ export const Node = z
     inventory: Inventory.nullable().describe('null until the node first reported.'),
     allocatable: Resources.nullable(),
     allocated: Allocated,
+    faults: z
+      .array(z.string())
+      .optional()
+      .describe('What is wrong with the host or its devices, a sentence each.'),
     gpus_held: z.array(z.object({ uuid: z.string(), task: z.string() })),
     tasks: z.int().describe('Tasks holding resources here.'),
     state_differs: z

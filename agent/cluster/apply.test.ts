@@ -15,7 +15,7 @@ import { emptyState } from './transaction.ts'
 
 const GiB = 1024 ** 3
 const admin: Actor = { kind: 'user', name: 'admin', rank: 'admin' }
-const inventory = { runtimes: ['docker', 'process'], default_image: 'base' } as unknown as Inventory
+const inventory = { gpus: [], runtimes: ['docker', 'process'], default_image: 'base' } as unknown as Inventory
 
 /** A state under commands, as the log would drive it. */
 class Replica {

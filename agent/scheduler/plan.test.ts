@@ -12,7 +12,7 @@ function node(member: number, cpu: number, gpus: string[] = [], inventory: Parti
   return {
     id: `node-${member}`, name: `host-${member}`, member, address: '', joined_at: '', gpus, resource_version: 1,
     allocatable: { cpu, memory: 8 * GiB, gpu: gpus.length, disk: 100 * GiB },
-    inventory: { runtimes: ['docker'], default_image: 'base', ...inventory } as Inventory,
+    inventory: { gpus: [], runtimes: ['docker'], default_image: 'base', ...inventory } as Inventory,
   } // prettier-ignore
 }
 

@@ -1,6 +1,6 @@
 import { isFinal, type Liveness, type Reason } from '../../contract/index.ts'
 import type { Placement } from '../cluster/commands.ts'
-import { type Free, freeOf, holdersByNode, subtract } from '../cluster/rules/capacity.ts'
+import { devicesFor, type Free, freeOf, holdersByNode, without } from '../cluster/rules/capacity.ts'
 import type { ExperimentRow, NodeRow, State, TaskRow } from '../cluster/state.ts'
 import { runtimeFor, whyNot } from './fit.ts'
 
@@ -62,13 +62,10 @@ function placeGang(
     const found = firstFit(experiment, task, nodes, free, surroundings)
     if ('why' in found) return { reason: waitReason(task, experiment, found.why) }
     const { node, left } = found
-    const gpus = left.gpus.slice(0, task.resources.gpu)
+    const gpus = devicesFor(node, task, left).slice(0, task.resources.gpu)
     const runtime = runtimeFor(node, experiment.spec.roles[task.role] ?? {}) ?? 'docker'
     placements.push({ task: id, attempt: task.attempt + 1, node: node.id, runtime, gpus })
-    free.set(node.id, {
-      resources: subtract(left.resources, task.resources),
-      gpus: left.gpus.slice(task.resources.gpu),
-    })
+    free.set(node.id, without(left, task, gpus))
   }
   return { placements, free }
 }
@@ -80,12 +77,12 @@ function firstFit(
   free: ReadonlyMap<string, Free>,
   surroundings: Surroundings,
 ): { node: NodeRow; left: Free } | { why: string[] } {
-  const role = { image: experiment.spec.roles[task.role]?.image, resources: task.resources }
+  const image = experiment.spec.roles[task.role]?.image
   const why: string[] = []
   for (const node of nodes) {
     const left = free.get(node.id)
     if (!left) continue
-    const reason = unfit(node, surroundings) ?? whyNot(node, role, left)
+    const reason = unfit(node, surroundings) ?? whyNot(node, image, task, left)
     if (!reason) return { node, left }
     why.push(`${node.name}: ${reason}`)
   }

@@ -77,12 +77,18 @@ export function nodeView(cluster: Cluster, state: State, row: NodeRow): Node {
     joined_at: row.joined_at,
     inventory: row.inventory,
     allocatable: row.allocatable,
-    allocated: holders.reduce((sum, task) => add(sum, task.resources), nothing),
+    allocated: allocatedBy(holders),
     gpus_held: holders.flatMap((task) => task.gpus.map((uuid) => ({ uuid, task: task.id }))),
     tasks: holders.length,
     state_differs: row.state_differs ?? null,
     resource_version: row.resource_version,
   }
+}
+
+/** A GPU that several tasks share counts once. */
+function allocatedBy(holders: readonly TaskRow[]): Node['allocated'] {
+  const sum = holders.reduce((all, task) => add(all, task.resources), nothing)
+  return { ...sum, gpu: new Set(holders.flatMap((task) => task.gpus)).size }
 }
 
 export function roleOf(cluster: Cluster, member: number): Node['role'] {

@@ -6,12 +6,13 @@ import { add, type Free, freeOf, nothing } from './capacity.ts'
 
 export const rankOf = (priority: PriorityClass): number => priorityClasses.indexOf(priority)
 
+type Kept = Pick<Free, 'resources' | 'gpus'>
 /** What others were made to leave, node by node: for those it was not freed for, it is not there. */
-export type Nominated = ReadonlyMap<string, Free>
+export type Nominated = ReadonlyMap<string, Kept>
 
 /** What is kept from this workload at this time: what is nominated to others of its class or above. */
 export function nominatedAgainst(state: State, workload: Workload, at: string): Nominated {
-  const kept = new Map<string, Free>()
+  const kept = new Map<string, Kept>()
   for (const { id, nominated } of state.experiments.values()) {
     if (!nominated || nominated.until <= at || id === workload.id) continue
     const other = workloadOf(state, id)
@@ -28,13 +29,14 @@ export function nominatedAgainst(state: State, workload: Workload, at: string): 
  * What a node has free for somebody the nominations are kept from: what is free now, and not more than what would be
  * when those who were asked to leave have left and the others have come.
  */
-export function besideNominated(node: NodeRow, holders: readonly TaskRow[], free: Free, kept: Free): Free {
+export function besideNominated(node: NodeRow, holders: readonly TaskRow[], free: Free, kept: Kept): Free {
   const staying = freeOf(node, holders.filter((task) => !task.evict)).resources // prettier-ignore
   const least = (kind: keyof Free['resources']) =>
     Math.min(free.resources[kind], Math.round((staying[kind] - kept.resources[kind]) * 1000) / 1000)
   return {
     resources: { cpu: least('cpu'), memory: least('memory'), gpu: least('gpu'), disk: least('disk') },
     gpus: free.gpus.filter((uuid) => !kept.gpus.includes(uuid)),
+    shares: new Map([...free.shares].filter(([uuid]) => !kept.gpus.includes(uuid))),
   }
 }
 

@@ -3,7 +3,7 @@ import type { Command, Placement } from '../commands.ts'
 import type { NodeRow, TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { gangsOf, type Workload, workloadOf } from '../workloads.ts'
-import { type Free, freeOf, holdersByNode, lacking, subtract } from './capacity.ts'
+import { asked, devicesFor, type Free, freeOf, holdersByNode, lacking, without } from './capacity.ts'
 import { tasksFor, waits } from './gangs.ts'
 import { leftBesideNominations } from './nominations.ts'
 import { settle } from './settle.ts'
@@ -27,7 +27,7 @@ export function place(
     const placement = placed.get(task.id)
     if (!placement) continue
     const node = checkNode(tx, placement)
-    free.set(node, take(task, placement, free.get(node)))
+    free.set(node, take(task, node, placement, free.get(node)))
     start(tx, task, placement, node.name)
   }
   tx.put('experiments', id, {
@@ -92,22 +92,20 @@ function freeFor(tx: Transaction, workload: Workload) {
 }
 
 /** What is left of a node after the placement; throws when it would be over-committed or a device had two owners. */
-function take(task: TaskRow, { attempt, node, gpus }: Placement, free: Free): Free {
+function take(task: TaskRow, node: NodeRow, { attempt, gpus }: Placement, free: Free): Free {
   if (attempt !== task.attempt + 1)
     throw new ProblemError('stale_attempt', `${task.id} is at attempt ${task.attempt}`)
-  const short = lacking(task.resources, free.resources)
+  const short = lacking(asked(task), free.resources)
   if (short.length)
-    throw new ProblemError('conflict', `${node} has not enough ${short.join(', ')} left for ${task.id}`)
-  const unavailable = gpus.filter((uuid) => !free.gpus.includes(uuid))
+    throw new ProblemError('conflict', `${node.id} has not enough ${short.join(', ')} left for ${task.id}`)
+  const may = devicesFor(node, task, free)
+  const unavailable = gpus.filter((uuid) => !may.includes(uuid))
   if (gpus.length !== task.resources.gpu || new Set(gpus).size !== gpus.length || unavailable.length)
     throw new ProblemError(
       'conflict',
-      `the GPUs chosen on ${node} for ${task.id} are not ${task.resources.gpu} free ones`,
+      `the GPUs chosen on ${node.id} for ${task.id} are not ${task.resources.gpu} free ones of the kind it asks for`,
     )
-  return {
-    resources: subtract(free.resources, task.resources),
-    gpus: free.gpus.filter((uuid) => !gpus.includes(uuid)),
-  }
+  return without(free, task, gpus)
 }
 
 function start(
