@@ -73,30 +73,31 @@ export type ResourceErrors = { readonly path: readonly string[]; readonly messag
 
 /** `mem=20gb, vcore=3, gpu=2` or `cpu=4,memory=2048M,nvidia.com/gpu=1`; parts left out take the default. */
 export function parseResourceString(input: string): Resources | ResourceErrors {
-  const parts = input.split(',').map((part) => part.trim())
-  const given: [string, string][] = []
-  for (const part of parts) {
+  const given = resourceParts(input)
+  return 'errors' in given ? given.errors : collectResources(given.parts, () => [])
+}
+
+/** The `KEY=VALUE` parts of such a text. */
+export function resourceParts(input: string): { parts: [string, string][] } | { errors: ResourceErrors } {
+  const parts: [string, string][] = []
+  for (const part of input.split(',').map((each) => each.trim())) {
     const at = part.indexOf('=')
-    if (at < 1)
-      return [
-        {
-          path: [],
-          message: `expected KEY=VALUE parts such as mem=20gb, vcore=3, gpu=2, not ${quote(part)}`,
-        },
-      ]
-    given.push([part.slice(0, at).trim(), part.slice(at + 1).trim()])
+    const message = `expected KEY=VALUE parts such as mem=20gb, vcore=3, gpu=2, not ${quote(part)}`
+    if (at < 1) return { errors: [{ path: [], message }] }
+    parts.push([part.slice(0, at).trim(), part.slice(at + 1).trim()])
   }
-  return collect(given, () => [])
+  return { parts }
 }
 
 /** The same from an object, `{cpu: 4, memory: "8Gi", gpu: 1}`; errors carry the key as their path. */
 export function parseResourceObject(input: Record<string, string | number>): Resources | ResourceErrors {
-  return collect(Object.entries(input), (key) => [key])
+  return collectResources(Object.entries(input), (key) => [key])
 }
 
-function collect(
+/** Resources of keys and values as people write them. */
+export function collectResources(
   given: [string, string | number][],
-  pathOf: (key: string) => string[],
+  pathOf: (key: string) => readonly string[],
 ): Resources | ResourceErrors {
   const result: Resources = { ...defaultResources }
   const seen = new Set<Kind>()
@@ -104,7 +105,11 @@ function collect(
   for (const [key, value] of given) {
     const kind = Object.hasOwn(spellings, key.toLowerCase()) ? spellings[key.toLowerCase()] : undefined
     const path = pathOf(key)
-    if (!kind) errors.push({ path, message: `unknown resource ${quote(key)}; known: cpu, memory, gpu, disk` })
+    if (!kind)
+      errors.push({
+        path,
+        message: `unknown resource ${quote(key)}; known: cpu, memory, gpu, disk, gpu.model, gpu.memory, gpu.mig, gpu.share`,
+      })
     else if (seen.has(kind)) errors.push({ path, message: `${kind} is given twice` })
     else {
       seen.add(kind)

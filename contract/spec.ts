@@ -1,13 +1,9 @@
 import { z } from 'zod'
 import { parseDuration } from './duration.ts'
+import { type Need, needError, parseNeed } from './need.ts'
 import { fieldErrors, type FieldError, pointer } from './problem.ts'
-import {
-  defaultResources,
-  parseResourceObject,
-  parseResourceString,
-  type ResourceErrors,
-  Resources,
-} from './resources.ts'
+import { defaultResources, Resources } from './resources.ts'
+import { parsedBy, schedulingInput, schedulingWords } from './scheduling-input.ts'
 import { GpuNeed, schedulingFields } from './scheduling.ts'
 import { line, Name, Sha256, text } from './text.ts'
 
@@ -64,25 +60,24 @@ const Command = z
     'expected at most 128 KiB',
   )
 
-const Timeout = z
-  .union([z.string(), z.number()], { error: 'expected a duration such as 30 mins, 1h30m or 45s' })
-  .transform((input, ctx) => {
-    const seconds = parseDuration(input)
-    if (typeof seconds === 'number') return seconds
-    ctx.issues.push({ code: 'custom', message: seconds.error, input })
-    return z.NEVER
-  })
+const Timeout = parsedBy(
+  z.union([z.string(), z.number()], { error: 'expected a duration such as 30 mins, 1h30m or 45s' }),
+  parseDuration,
+)
 
 const ResourceText = z.string().max(1000, 'expected at most 1000 characters')
+const ResourceValue = z.union([z.string().max(300), z.number()])
 const ResourceSpec = z
-  .union([ResourceText, z.record(z.string(), z.union([z.string().max(100), z.number()]))], {
-    error: 'expected resources such as "cpu=4, memory=8Gi, gpu=1" or {cpu: 4, memory: 8Gi, gpu: 1}',
-  })
-  .transform((input, ctx) => {
-    const parsed: Resources | ResourceErrors =
-      typeof input === 'string' ? parseResourceString(input) : parseResourceObject(input)
-    if (!Array.isArray(parsed)) return parsed
-    for (const error of parsed)
+  .union(
+    [ResourceText, z.record(z.string(), z.union([ResourceValue, z.record(z.string(), ResourceValue)]))],
+    {
+      error: needError,
+    },
+  )
+  .transform((input, ctx): Need => {
+    const parsed = parseNeed(input)
+    if (!('errors' in parsed)) return parsed
+    for (const error of parsed.errors)
       ctx.issues.push({ code: 'custom', message: error.message, path: [...error.path], input })
     return z.NEVER
   })
@@ -114,8 +109,9 @@ const SpecInput = z.strictObject({
     .array(line(64).min(1, 'expected at least one character'))
     .max(64, 'expected at most 64 tags')
     .default([]),
-  resources: ResourceSpec.default(defaultResources),
+  resources: ResourceSpec.default({ resources: defaultResources }),
   timeout: Timeout.optional(),
+  ...schedulingInput,
   roles: z
     .record(z.string().regex(/^[a-z][a-z0-9]{0,19}$/, 'expected a role such as worker or ps'), RoleInput)
     .refine((roles) => Object.keys(roles).length > 0, 'expected at least one role')
@@ -193,11 +189,12 @@ function canonical(input: z.output<typeof SpecInput>, moved: ReadonlyMap<string,
     roles[name] = {
       replicas: role.replicas ?? 1,
       ...(typeof environment === 'object' ? { image: environment.image } : {}),
-      resources: role.resources ?? input.resources,
+      ...(role.resources ?? input.resources),
       command: command ?? [],
       env: { ...input.env, ...role.env },
     }
   }
+  errors.push(...faultsOfArray(input, moved))
   if (errors.length) return { errors }
   const { name, type, code, tags, timeout } = input
   return {
@@ -207,9 +204,41 @@ function canonical(input: z.output<typeof SpecInput>, moved: ReadonlyMap<string,
       ...(code ? { code } : {}),
       tags,
       ...(timeout ? { timeout_seconds: timeout } : {}),
+      ...scheduling(input),
       roles,
     },
   }
+}
+
+/** Every field is there only if it was given: what is absent may be the queue's. */
+function scheduling({ grace, idle_stop, ...given }: z.output<typeof SpecInput>): Partial<ExperimentSpec> {
+  const read = {
+    ...Object.fromEntries(
+      Object.keys(schedulingFields).map((key) => [key, given[key as keyof typeof given]]),
+    ),
+    grace_seconds: grace,
+    idle_stop_seconds: idle_stop,
+  }
+  return Object.fromEntries(Object.entries(read).filter(([, value]) => value !== undefined))
+}
+
+/** Its tasks stand for themselves, so there is nothing that a second role or replica could do together with them. */
+function faultsOfArray(
+  { array, roles }: z.output<typeof SpecInput>,
+  moved: ReadonlyMap<string, string>,
+): FieldError[] {
+  if (!array || !roles) return []
+  const [name = '', ...more] = Object.keys(roles)
+  if (more.length)
+    return [
+      {
+        pointer: original('/array', moved),
+        message: `expected one role beside an array, not ${more.length + 1}`,
+      },
+    ]
+  if ((roles[name]?.replicas ?? 1) === 1) return []
+  const message = 'expected 1 beside an array, which has one task for each index'
+  return [{ pointer: original(`/roles/${name}/replicas`, moved), message }]
 }
 
 interface DesignReading {
@@ -257,6 +286,7 @@ function readDesignSpelling(input: unknown): DesignReading {
     )
   }
   readRole(spec, '')
+  for (const [from, to] of Object.entries(schedulingWords)) rename(spec, '', from, to)
   if (spec.type === 'adhoc') spec.type = 'script'
   for (const role of ['ps', 'worker', 'master'])
     if (Object.hasOwn(spec, role)) {

@@ -103,6 +103,21 @@ describe('an experiment', () => {
     })
   })
 
+  it('has a task for each index of its array, which carries the index in its name', () => {
+    const replica = cluster()
+    const command = create('e1', 1, 1, 1) as Extract<Command, { type: 'experiment.create' }>
+    const { worker } = command.spec.roles
+    const roles = { worker: { ...(worker as NonNullable<typeof worker>), gpu: { model: 'A100' } } }
+    replica.do({ ...command, spec: { ...command.spec, roles, array: { indices: [3, 7], limit: 1 } } })
+    expect(replica.state.experiments.get('e1')?.tasks).toEqual(['e1-worker-3', 'e1-worker-7'])
+    expect(replica.state.tasks.get('e1-worker-7')).toMatchObject({
+      array_index: 7,
+      index: 7,
+      gpu: { model: 'A100' },
+      resources: { gpu: 1 },
+    })
+  })
+
   it('keeps its final state against a late report', () => {
     const replica = cluster()
     replica.do(create('e1'))

@@ -8,6 +8,7 @@ import type {
   State as RunState,
 } from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
+import { tasksOfSpec } from '../cluster/spec-tasks.ts'
 import type { ExperimentRow, State } from '../cluster/state.ts'
 import { experimentVersion } from '../cluster/rules/settle.ts'
 import { demand, experimentFor, mayRead, tasksOf } from './access.ts'
@@ -133,13 +134,11 @@ function viewOf(state: State, id: string): Experiment {
 /** What a submit would make; nothing is kept. */
 function preview(spec: ExperimentSpec, owner: string, { now = Date.now }: ServiceDeps): Experiment {
   const id = 'dry-run'
-  const tasks = Object.entries(spec.roles).flatMap(([role, { replicas, resources }]) =>
-    Array.from({ length: replicas }, (_, index) => ({
-      id: `${id}-${role}-${index}`, workload: id, role, index, state: 'Accepted' as const, reason: null, attempt: 0,
-      node: null, node_name: null, node_unreachable_since: null, runtime: null, isolation: null, resources, gpus: [], exit_code: null, started_at: null,
-      finished_at: null, artifacts: null, log: null, resource_version: 0,
-    })),
-  ) // prettier-ignore
+  const tasks = tasksOfSpec(spec).map(({ role, index, resources }) => ({
+    id: `${id}-${role}-${index}`, workload: id, role, index, state: 'Accepted' as const, reason: null, attempt: 0,
+    node: null, node_name: null, node_unreachable_since: null, runtime: null, isolation: null, resources, gpus: [], exit_code: null, started_at: null,
+    finished_at: null, artifacts: null, log: null, resource_version: 0,
+  })) // prettier-ignore
   return {
     id, name: spec.name, owner, description: '', tags: {}, spec, state: 'Accepted', reason: null, stop_requested: false,
     created_at: new Date(now()).toISOString(), started_at: null, finished_at: null, tasks, resource_version: 0,

@@ -14,13 +14,18 @@ import type { Terminal } from '../terminal.ts'
 import { type CommonOptions, connected, type Tool, verb } from '../tool.ts'
 import { exitOf, followToEnd } from './follow.ts'
 import { bytesOption, cpuOption, durationOption, gpuOption, nameOption, repeated } from './options.ts'
+import { optionNames, schedulingOf, type SchedulingOptions, schedulingOptions } from './scheduling-options.ts'
 
-interface RunOptions extends CommonOptions {
+interface RunOptions extends CommonOptions, SchedulingOptions {
   name?: string
   image?: string
   cpu?: number
   memory?: number
   gpu?: number
+  gpuModel?: string
+  gpuMemory?: string
+  gpuMig?: string
+  gpuShare?: string
   env?: string[]
   timeout?: number
   tag?: string[]
@@ -29,13 +34,22 @@ interface RunOptions extends CommonOptions {
 }
 
 export function runVerb(program: Command, tool: Tool): void {
-  verb(program, 'run <command...>', 'run a command on the cluster with the files of this folder')
+  const command = verb(
+    program,
+    'run <command...>',
+    'run a command on the cluster with the files of this folder',
+  )
+  schedulingOptions(command)
     .usage('[options] -- CMD [ARG…]')
     .option('--name <name>', "experiment's name (default: the folder's)", nameOption)
     .option('--image <image>', "container image (default: the node's)")
     .option('--cpu <cores>', 'cores, such as 4, 0.5 or 500m', cpuOption)
     .option('--memory <size>', 'memory, such as 8Gi or 2048M', bytesOption)
     .option('--gpu <n>', 'whole GPUs', gpuOption)
+    .option('--gpu-model <name>', 'only GPUs of this model, such as A100')
+    .option('--gpu-memory <size>', 'only GPUs with at least so much memory, such as 40Gi')
+    .option('--gpu-mig <profile>', 'slices of GPUs, such as 1g.10gb')
+    .option('--gpu-share <size>', 'so much memory of a GPU that is shared; nothing enforces it')
     .option('--env <key=value>', 'environment variable; KEY alone takes the value it has here', repeated)
     .option('--timeout <duration>', 'end it after this long, such as "30 mins"', durationOption)
     .option('--tag <text>', 'a tag to find it by', repeated)
@@ -84,12 +98,7 @@ export async function uploadFolder(
 }
 
 function specOf(terminal: Terminal, command: string[], options: RunOptions): ExperimentInput {
-  const { cpu, memory, gpu } = options
-  const resources = {
-    ...(cpu === undefined ? {} : { cpu }),
-    ...(memory === undefined ? {} : { memory }),
-    ...(gpu === undefined ? {} : { gpu }),
-  }
+  const resources = resourcesOf(options)
   return {
     name: options.name ?? nameFrom(terminal.cwd),
     command,
@@ -98,7 +107,23 @@ function specOf(terminal: Terminal, command: string[], options: RunOptions): Exp
     ...(Object.keys(resources).length ? { resources } : {}),
     ...(options.timeout ? { timeout: options.timeout } : {}),
     ...(options.tag ? { tags: options.tag } : {}),
+    ...schedulingOf(options),
   }
+}
+
+function resourcesOf({ cpu, memory, gpu, ...of }: RunOptions): Record<string, string | number> {
+  const given = {
+    cpu,
+    memory,
+    gpu,
+    'gpu.model': of.gpuModel,
+    'gpu.memory': of.gpuMemory,
+    'gpu.mig': of.gpuMig,
+    'gpu.share': of.gpuShare,
+  }
+  return Object.fromEntries(
+    Object.entries(given).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
+  )
 }
 
 function readEnv(terminal: Terminal, entry: string): [string, string] {
@@ -123,13 +148,13 @@ function nameFrom(folder: string): string {
 function refuseBadSpec(spec: ExperimentInput): void {
   const parsed = parseSpec(spec)
   if (!('errors' in parsed)) return
-  const asOption = (error: FieldError) =>
-    fieldLine({
-      ...error,
-      pointer: error.pointer
-        .replace(/^\/environment.*/, '--image')
-        .replace(/^\/tags/, '--tag ')
-        .replace(/^\/(resources\/)?(name|cpu|memory|gpu|env|timeout)/, '--$2 '),
-    })
+  const asOption = (error: FieldError) => fieldLine({ ...error, pointer: optionOf(error.pointer) })
   throw new SpecError('the options are not valid', parsed.errors.map(asOption))
+}
+
+/** The option that a field of the spec came from: `/resources/gpu.model` is `--gpu-model`. */
+function optionOf(at: string): string {
+  const [, first = '', ...rest] = at.replace(/^\/resources\//, '/').split('/')
+  const name = optionNames[first] ?? first.replace('.', '-')
+  return name ? `--${name} ${first === 'env' ? rest.join('/') : ''}`.trimEnd() : at
 }

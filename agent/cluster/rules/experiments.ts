@@ -4,9 +4,9 @@ import {
   mostTags,
   ProblemError,
   type Reason,
-  type RoleSpec,
 } from '../../../contract/index.ts'
 import type { Command, Results } from '../commands.ts'
+import { tasksOfSpec } from '../spec-tasks.ts'
 import type { ExperimentRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { waits } from './gangs.ts'
@@ -35,11 +35,7 @@ export function create(
     })
   }
   if (tx.get('experiments', id)) throw new ProblemError('conflict', `the id ${id} is taken`)
-  const tasks: string[] = []
-  for (const [name, role] of Object.entries(spec.roles))
-    // Of an array each index is a task of its own.
-    for (let index = 0; index < (spec.array?.indices.length ?? role.replicas); index++)
-      tasks.push(addTask(tx, id, name, index, role, spec.array?.indices[index]))
+  const tasks = tasksOfSpec(spec).map((task) => addTask(tx, id, task))
   tx.put('experiments', id, {
     id, name: spec.name, owner, spec, state: 'Accepted', reason: null, stop_requested: false,
     created_at: tx.at, started_at: null, finished_at: null, tasks,
@@ -48,19 +44,11 @@ export function create(
   return { id, made: true }
 }
 
-function addTask(
-  tx: Transaction,
-  workload: string,
-  role: string,
-  index: number,
-  { resources, gpu }: RoleSpec,
-  array_index: number | undefined,
-): string {
-  const id = `${workload}-${role}-${index}`
+function addTask(tx: Transaction, workload: string, task: ReturnType<typeof tasksOfSpec>[number]): string {
+  const id = `${workload}-${task.role}-${task.index}`
   tx.put('tasks', id, {
-    id, workload, role, index, state: 'Accepted', reason: null, resources, attempt: 0, node: null, runtime: null, gpus: [],
+    id, workload, ...task, state: 'Accepted', reason: null, attempt: 0, node: null, runtime: null, gpus: [],
     token_sha256: null, exit_code: null, started_at: null, finished_at: null, artifacts: null, log: null, metrics: null,
-    ...(gpu ? { gpu } : {}), ...(array_index === undefined ? {} : { array_index }),
   }) // prettier-ignore
   return id
 }

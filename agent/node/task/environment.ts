@@ -25,6 +25,15 @@ export function taskEnvironment(
     SUBMARINE_ROLE: task.role,
     SUBMARINE_INDEX: String(task.index),
     SUBMARINE_ATTEMPT: String(task.attempt),
-    ...(task.array_index === undefined ? {} : { SUBMARINE_ARRAY_INDEX: String(task.array_index) }),
+    ...arrayEnvironment(task, experiment),
+  }
+}
+
+/** Which part of the work is its own, for a task of an array. */
+function arrayEnvironment({ array_index }: TaskRow, { spec }: ExperimentRow): Record<string, string> {
+  if (array_index === undefined || !spec.array) return {}
+  return {
+    SUBMARINE_ARRAY_INDEX: String(array_index),
+    SUBMARINE_ARRAY_COUNT: String(spec.array.indices.length),
   }
 }
