@@ -24,6 +24,7 @@ const conf = fc.record({
   autoLeave: fc.boolean(),
 })
 const meta = fc.record({ index: num, term: num, conf, bytes: num, crc32c: fc.nat(0xffff_ffff) })
+const commands = fc.array(bytes, { maxLength: 4 })
 const hint = { commit: num, commitTerm: num }
 const of = <T extends Message['type'], F extends object>(type: T, fields: F) =>
   fc.record({ type: fc.constant(type), from: num, to: num, term: num, ...fields })
@@ -40,8 +41,8 @@ const message = fc.oneof(
   of('timeoutNow', {}),
   of('readIndex', { id: fc.string() }),
   of('readIndexReply', { id: fc.string(), index: num }),
-  of('propose', { commands: fc.array(bytes, { maxLength: 4 }) }),
-  of('proposeRefused', { commands: fc.array(bytes, { maxLength: 4 }), busy: fc.boolean() }),
+  of('propose', { origin: num, number: num, commands }),
+  of('proposeRefused', { number: num, commands, certain: fc.boolean(), busy: fc.boolean() }),
 ) as fc.Arbitrary<Message>
 
 test('every message comes back as it was', () => {

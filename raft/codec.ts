@@ -140,12 +140,20 @@ function writeBody(w: Writer, m: Message): void {
       w.text(m.id).int(m.index)
       break
     case 'propose':
+      w.int(m.origin).int(m.number)
+      writeCommands(w, m.commands)
+      break
     case 'proposeRefused':
-      w.int(m.commands.length)
-      for (const c of m.commands) w.bytes(c)
-      if (m.type === 'proposeRefused') w.byte(flag(m.busy))
+      w.int(m.number)
+      writeCommands(w, m.commands)
+      w.byte(flag(m.certain)).byte(flag(m.busy))
       break
   }
+}
+
+function writeCommands(w: Writer, commands: readonly Uint8Array[]): void {
+  w.int(commands.length)
+  for (const c of commands) w.bytes(c)
 }
 
 /** Throws RaftError 'codec' for anything that is not exactly one message. */
@@ -197,8 +205,15 @@ function readBody(r: Reader, type: Message['type'], a: { from: number; to: numbe
     case 'readIndexReply':
       return { type, ...a, id: r.text(), index: r.int() }
     case 'propose':
-      return { type, ...a, commands: list(r, () => r.bytes()) }
+      return { type, ...a, origin: r.int(), number: r.int(), commands: list(r, () => r.bytes()) }
     case 'proposeRefused':
-      return { type, ...a, commands: list(r, () => r.bytes()), busy: r.bool() }
+      return {
+        type,
+        ...a,
+        number: r.int(),
+        commands: list(r, () => r.bytes()),
+        certain: r.bool(),
+        busy: r.bool(),
+      }
   }
 }

@@ -59,8 +59,9 @@ export function describeMessage(m: Message): string {
     case 'readIndexReply':
       return `${head} id=${m.id} index=${m.index}`
     case 'propose':
+      return `${head} number=${m.number} ${m.commands.length} commands`
     case 'proposeRefused':
-      return `${head} ${m.commands.length} commands`
+      return `${head} number=${m.number} ${m.commands.length} commands${m.certain ? '' : ' perhaps'}${m.busy ? ' busy' : ''}`
   }
 }
 

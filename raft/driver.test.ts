@@ -71,7 +71,7 @@ test('the leader dies with commands under way: each runs exactly once', async ()
   await agree(ids, proposer.machine.list)
 })
 
-test('every forwarded command arrives twice, and runs once', async () => {
+test('every command is forwarded twice, and runs once', async () => {
   members = new Members()
   await members.found([1, 2, 3])
   const leader = await members.leader()
@@ -81,11 +81,93 @@ test('every forwarded command arrives twice, and runs once', async () => {
     return true
   }
   const repeat = members.hub.connect(99)
-  const proposerTransportRepeat = (m: Message) => repeat.send([{ ...m, from: 99 }])
+  const proposerTransportRepeat = (m: Message) => repeat.send([{ ...m, from: 99, origin: 99 } as Message])
   await Promise.all(Array.from({ length: 20 }, (_, i) => proposer.driver.propose(cmd(`c${i}`))))
   await proposer.driver.barrier()
   expect(new Set(proposer.machine.list).size).toBe(20)
   expect(proposer.machine.list.length).toBe(20)
+})
+
+/** Copies of the messages in which a member forwards commands, to be delivered once more. */
+function copies(): { readonly taken: Message[]; deliver: () => void } {
+  const taken: Message[] = []
+  const wire = members.hub.connect(99)
+  return { taken, deliver: () => wire.send(taken.splice(0)) }
+}
+
+test('what was appended is not reported as refused when its message comes a second time', async () => {
+  members = new Members({ maxUncommittedBytes: 100 })
+  await members.found([1, 2, 3])
+  const leader = await members.leader()
+  const proposer = members.get(leader.id === 1 ? 2 : 1)
+  await proposer.driver.propose(cmd('warm'))
+  const again = copies()
+  let arrived = 0
+  members.hub.filter = (m) => {
+    if (m.type === 'propose' && arrived++ === 0) again.taken.push(m)
+    return m.type !== 'appendReply'
+  }
+  const result = proposer.driver.propose(Buffer.alloc(200, 'x'))
+  let told = 'nothing'
+  result.then(
+    () => (told = 'done'),
+    (e: RaftError) => (told = e.code),
+  )
+  await until(
+    () => again.taken.length > 0 && leader.driver.status().lastIndex > leader.driver.status().commit,
+  )
+  again.deliver()
+  await until(() => arrived === 2)
+  await proposer.driver.barrier() // a round trip later than any refusal
+  expect(told).toBe('nothing')
+  members.hub.filter = () => true
+  await result
+})
+
+test('what was refused is not appended when its message comes a second time', async () => {
+  members = new Members({ maxUncommittedBytes: 100 })
+  await members.found([1, 2, 3])
+  const leader = await members.leader()
+  const proposer = members.get(leader.id === 1 ? 2 : 1)
+  await Promise.all([leader, proposer].map(({ driver }) => driver.propose(cmd('warm'))))
+  const again = copies()
+  members.hub.filter = (m) => {
+    if (m.type === 'propose') again.taken.push(m)
+    return m.type !== 'appendReply'
+  }
+  const first = leader.driver.propose(Buffer.alloc(200, 'x'))
+  await expect(proposer.driver.propose(cmd('refused'))).rejects.toMatchObject({ code: 'busy' })
+  members.hub.filter = () => true
+  await first
+  expect(again.taken.length).toBe(1)
+  again.deliver()
+  await proposer.driver.propose(cmd('after'))
+  await leader.driver.barrier()
+  expect(leader.machine.list).toEqual(['warm', 'warm', 'x'.repeat(200), 'after'])
+})
+
+test('who does not lead in the term that is meant says nothing certain, and appends nothing', async () => {
+  members = new Members()
+  await members.found([1, 2, 3])
+  const leader = await members.leader()
+  const other = members.get(leader.id === 1 ? 2 : 1)
+  const heard: Message[] = []
+  const wire = members.hub.connect(99)
+  wire.onMessage((m) => heard.push(m))
+  const { term, lastIndex } = leader.driver.status()
+  for (const [to, about] of [
+    [leader.id, term - 1],
+    [other.id, term],
+  ] as const)
+    wire.send([
+      { type: 'propose', from: 99, to, term: about, origin: 99, number: 1, commands: [cmd('late')] },
+    ])
+  await until(() => heard.length === 2)
+  expect(heard).toMatchObject([
+    { type: 'proposeRefused', number: 1, certain: false, busy: false },
+    { type: 'proposeRefused', number: 1, certain: false, busy: false },
+  ])
+  expect(leader.driver.status()).toMatchObject({ term, lastIndex })
 })
 
 test('without a leader a command fails as not done; with an unknown fate as timeout', async () => {

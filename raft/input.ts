@@ -1,9 +1,10 @@
+import { Arrivals, Outbox } from './forwards.ts'
 import type { Member } from './member.ts'
 import type { Proposals } from './proposals.ts'
 import type { Sender } from './sender.ts'
 import type { Snapshots } from './snapshots.ts'
 import type { SnapshotBytes } from './store.ts'
-import { NONE, RaftError, type Message, type NodeId, type SnapshotMessage } from './types.ts'
+import { NONE, RaftError, type Message, type ProposeMessage, type SnapshotMessage } from './types.ts'
 
 /** What comes in from other members, and the commands that leave for the leader. */
 export class Input {
@@ -11,22 +12,26 @@ export class Input {
   readonly #proposals: Proposals
   readonly #snapshots: Snapshots
   readonly #sender: Sender
-  /** Commands for the leader, collected so that those of a moment share a message. */
-  #outbox: Uint8Array[] = []
+  readonly #outbox: Outbox
+  readonly #arrivals = new Arrivals()
+  /** Random: whoever restarts must not be taken for who it was. */
+  readonly #origin: number
 
   constructor(m: Member, proposals: Proposals, snapshots: Snapshots, sender: Sender) {
     this.#m = m
     this.#proposals = proposals
     this.#snapshots = snapshots
     this.#sender = sender
+    this.#outbox = new Outbox(m.options.maxMessageBytes)
+    this.#origin = Math.floor(m.env.random() * 2 ** 48)
   }
 
   onMessage(m: Message): void {
     if (this.#m.stopped) return
     this.#m.metrics.messagesIn++
     this.#m.guard(() => {
-      if (m.type === 'propose') this.#onForwarded(m.from, m.commands)
-      else if (m.type === 'proposeRefused') this.#proposals.onRefused(m.commands, m.busy)
+      if (m.type === 'propose') this.#onForwarded(m)
+      else if (m.type === 'proposeRefused') this.#proposals.onRefused(m)
       // A snapshot message without its data is nothing to act on.
       else if (m.type !== 'snapshot') this.#m.node.step(m)
     })
@@ -40,48 +45,44 @@ export class Input {
     this.#m.schedule()
   }
 
-  #onForwarded(from: NodeId, commands: readonly Uint8Array[]): void {
-    const refused = { dropped: [] as Uint8Array[], busy: [] as Uint8Array[] }
-    for (const c of commands) {
-      const result = this.#m.node.propose(c)
-      if (typeof result === 'string') refused[result].push(c)
-      else this.#sender.awaits(from, result.index)
+  #onForwarded(m: ProposeMessage): void {
+    const { node } = this.#m
+    if (node.role !== 'leader' || node.term !== m.term) {
+      // A first copy may have met the leader that is meant.
+      this.#refuse(m, m.commands, { certain: false, busy: false })
+      return
     }
-    this.#refuse(from, refused.dropped, false)
-    this.#refuse(from, refused.busy, true)
+    if (!this.#arrivals.first(m)) return
+    const refused = { dropped: [] as Uint8Array[], busy: [] as Uint8Array[] }
+    for (const c of m.commands) {
+      const result = node.propose(c)
+      if (typeof result === 'string') refused[result].push(c)
+      else this.#sender.awaits(m.from, result.index)
+    }
+    this.#refuse(m, refused.dropped, { certain: true, busy: false })
+    this.#refuse(m, refused.busy, { certain: true, busy: true })
   }
 
-  #refuse(to: NodeId, commands: readonly Uint8Array[], busy: boolean): void {
+  #refuse(
+    { from: to, number }: ProposeMessage,
+    commands: readonly Uint8Array[],
+    how: { certain: boolean; busy: boolean },
+  ): void {
     if (commands.length === 0) return
-    this.#m.send([{ type: 'proposeRefused', from: this.#m.o.id, to, term: 0, commands, busy }])
+    this.#m.send([{ type: 'proposeRefused', from: this.#m.o.id, to, term: 0, number, commands, ...how }])
   }
 
-  forward(command: Uint8Array): void {
-    this.#outbox.push(command)
+  /** Returns the number of the message in which the command leaves. */
+  forward(command: Uint8Array): number {
+    return this.#outbox.add(command)
   }
 
   sendForwards(): void {
-    if (this.#outbox.length === 0) return
-    const commands = this.#outbox
-    this.#outbox = []
-    const to = this.#m.node.leader
-    if (to === NONE || to === this.#m.o.id) return // they are sent again later
-    for (const some of inMessages(commands, this.#m.options.maxMessageBytes))
-      this.#m.send([{ type: 'propose', from: this.#m.o.id, to, term: 0, commands: some }])
+    const messages = this.#outbox.take()
+    const { leader: to, term } = this.#m.node
+    const from = this.#m.o.id
+    if (to === NONE || to === from) return // they are sent again later
+    for (const { number, commands } of messages)
+      this.#m.send([{ type: 'propose', from, to, term, origin: this.#origin, number, commands }])
   }
-}
-
-/** Runs of commands of at most so many bytes, or of one: all that waits after an election would be more than a frame holds. */
-export function inMessages(commands: readonly Uint8Array[], maxBytes: number): Uint8Array[][] {
-  const runs: Uint8Array[][] = []
-  let bytes = Infinity
-  for (const command of commands) {
-    bytes += command.length
-    if (bytes > maxBytes) {
-      runs.push([])
-      bytes = command.length
-    }
-    runs.at(-1)?.push(command)
-  }
-  return runs
 }

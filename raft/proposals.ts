@@ -1,6 +1,6 @@
 import type { Env } from './env.ts'
 import { decodeCommand, encodeCommand, type Answer, type Outcome, type Sessions } from './sessions.ts'
-import { NONE, RaftError, type Index, type NodeId } from './types.ts'
+import { NONE, RaftError, type Index, type NodeId, type ProposeRefused } from './types.ts'
 import { Window } from './window.ts'
 
 export interface ProposalHost {
@@ -8,8 +8,8 @@ export interface ProposalHost {
   leader(): NodeId
   /** Appends on this member, if it is the leader. */
   append(command: Uint8Array): 'appended' | 'dropped' | 'busy'
-  /** Hands the command to the leader, best effort. */
-  forward(command: Uint8Array): void
+  /** Hands the command to the leader, best effort, in the message of this number. */
+  forward(command: Uint8Array): number
 }
 
 interface Pending {
@@ -20,6 +20,8 @@ interface Pending {
   /** Looked at on each tick: a timer for each command would cost more than the command. */
   readonly deadline: number
   sends: number
+  /** The message of the last send; 0: it went into our own log. Only what is said of this one is said of that send. */
+  message: number
   /** A send may have reached a log: the outcome is not known. */
   inDoubt: boolean
   /** When to send again; Infinity while it lies in our own log. */
@@ -58,7 +60,17 @@ export class Proposals {
       return Promise.reject(new RaftError('busy', 'too many commands are under way'))
     return new Promise((resolve, reject) => {
       const deadline = this.#env.now() + timeoutMs
-      const p: Pending = { seq: 0, data, resolve, reject, deadline, sends: 0, inDoubt: false, retryAt: 0 }
+      const p: Pending = {
+        seq: 0,
+        data,
+        resolve,
+        reject,
+        deadline,
+        sends: 0,
+        message: 0,
+        inDoubt: false,
+        retryAt: 0,
+      }
       p.seq = this.#pending.add(p)
       this.#bytes += data.length
       this.#send(p)
@@ -107,12 +119,11 @@ export class Proposals {
     }
   }
 
-  /** The leader certainly did not append these. */
-  onRefused(commands: readonly Uint8Array[], busy: boolean): void {
+  onRefused({ number, commands, certain, busy }: ProposeRefused): void {
     for (const raw of commands) {
       const c = decodeCommand(raw)
       const p = c.kind === 'command' && c.client === this.#client ? this.#pending.get(c.seq) : undefined
-      if (p) this.#refused(p, busy)
+      if (p?.message === number) this.#refused(p, certain, busy)
       else if (c.kind === 'register') this.#registerAt = this.#env.now() + this.#retryMs / 10
     }
   }
@@ -134,20 +145,22 @@ export class Proposals {
     if (leader !== this.#host.id) {
       p.inDoubt = true
       p.retryAt = this.#env.now() + this.#retryMs * 2 ** Math.min(p.sends - 1, 4)
-      this.#host.forward(command)
+      p.message = this.#host.forward(command)
       return
     }
+    p.message = 0
     const result = this.#host.append(command)
     if (result === 'appended') {
       p.inDoubt = true
       p.retryAt = Infinity
     } else {
-      this.#refused(p, result === 'busy')
+      this.#refused(p, true, result === 'busy')
     }
   }
 
-  #refused(p: Pending, busy: boolean): void {
-    if (p.sends === 1) p.inDoubt = false
+  /** Of the last send. What became of the ones before is not known, if there were any. */
+  #refused(p: Pending, certain: boolean, busy: boolean): void {
+    if (certain && p.sends === 1) p.inDoubt = false
     p.retryAt = this.#env.now() + this.#retryMs / 10
     if (p.inDoubt) return
     p.sends = 0

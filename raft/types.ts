@@ -148,15 +148,25 @@ export interface ReadIndexReply extends Addressed {
   readonly id: string
   readonly index: Index
 }
-/** Driver to driver: commands of a follower's clients. The core never sees it. */
+/**
+ * Driver to driver: commands of a follower's clients, for the leader of `term` and no other. The core never sees it.
+ * The leader appends at most one copy of a message: else what it says of one copy would not hold for the next.
+ */
 export interface ProposeMessage extends Addressed {
   readonly type: 'propose'
+  /** Names the sending process: a restart counts its messages anew. */
+  readonly origin: number
+  /** Of this message, from 1 on; never used twice. */
+  readonly number: number
   readonly commands: readonly Uint8Array[]
 }
-/** Driver to driver: commands that were certainly not appended by the answering member. */
+/** Driver to driver: commands of message `number` that the answering member did not append just now. */
 export interface ProposeRefused extends Addressed {
   readonly type: 'proposeRefused'
+  readonly number: number
   readonly commands: readonly Uint8Array[]
+  /** No copy of the message brought them, or will bring them, into any log. */
+  readonly certain: boolean
   readonly busy: boolean
 }
 

@@ -281,6 +281,7 @@ function registerMany(n: Nemesis, leader: Machine, count: number): void {
     encodeCommand({ kind: 'register', nonce: `flood-${n.t.world.now}-${i}` }),
   )
   const { life } = leader
+  const origin = Math.round(n.t.world.now)
   for (let i = 0; i < commands.length; i += 100)
     n.later(i / 2, () =>
       life?.enter(() =>
@@ -288,7 +289,9 @@ function registerMany(n: Nemesis, leader: Machine, count: number): void {
           type: 'propose',
           from: leader.id + 1000,
           to: leader.id,
-          term: 0,
+          term: leader.driver?.status().term ?? 0,
+          origin,
+          number: i + 1,
           commands: commands.slice(i, i + 100),
         }),
       ),
