@@ -2,7 +2,7 @@ import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
-import type { RuntimeName } from '../contract/index.ts'
+import type { RuntimeName, Usage } from '../contract/index.ts'
 import { DiskStore, RaftDriver, levelDisk, systemEnv } from '../raft/index.ts'
 import { addressesOf } from './address.ts'
 import { Admission } from './cluster/admission.ts'
@@ -42,6 +42,7 @@ import { NodeReconciler } from './node/reconcile.ts'
 import type { Runtime } from './node/runtime.ts'
 import type { AgentOptions } from './options.ts'
 import { Backups } from './recovery/backups.ts'
+import { createMonitor, type Monitor } from './monitoring/monitor.ts'
 import { Planner } from './scheduler/planner.ts'
 import { createServices } from './services/index.ts'
 import { LocalBlobs } from './store/blobs.ts'
@@ -108,8 +109,9 @@ export async function compose(
     const core = await openCluster(basis, stores, wire)
     const kept = await openKept(basis, stores, wire, core.cluster)
     const host = openHost(basis, stores, wire, core.cluster)
-    const loopback = await openDoors(basis, stores, wire, core, kept)
-    const begun = await begin(basis, stores, wire, core, kept, host, loopback)
+    const monitor = openMonitor(basis, core, host)
+    const loopback = await openDoors(basis, stores, wire, core, kept, monitor)
+    const begun = await begin(basis, stores, wire, core, kept, host, monitor, loopback)
     const outdated = watchReplicas(basis, stores, core)
     return {
       folder,
@@ -289,13 +291,14 @@ function openHost(
     gpus: () => reporter.inventory?.gpus ?? [],
     diskLow: () => space.low(),
   })
+  let measured: Usage | null = null
   const heartbeat = new Heartbeat({
     peers,
     addresses,
     self: cluster.self.node,
     leader: () => cluster.status().leader,
     nodes: () => [...nodes().keys()],
-    usage: () => usage.read(),
+    usage: async () => (measured = await usage.read()),
     clock: () => performance.now(),
     log,
   })
@@ -306,7 +309,25 @@ function openHost(
     ...(engine ? [new DockerRuntime({ engine, owner, formerly, defaultImage, network })] : []),
     ...(processRuntime ? [new ProcessRuntime({ folder: join(dataDir, 'processes') })] : []),
   ]
-  return { reporter, heartbeat, runtimes }
+  return { reporter, heartbeat, runtimes, usage: () => measured }
+}
+
+/** What this agent counts, for whoever watches it. */
+function openMonitor(
+  { folder, started }: Basis,
+  { cluster, raft }: Core,
+  { usage }: Pick<Host, 'usage'>,
+): Monitor {
+  return started.add(
+    createMonitor({
+      cluster,
+      raftMetrics: () => raft.metrics(),
+      usage,
+      certificate: () => folder.credentials.cert,
+      version: agentVersion,
+    }),
+    (it) => it.stop(),
+  )
 }
 
 /** Open the doors to people and programs; answers the address on loopback, where that was asked for. */
@@ -316,6 +337,7 @@ async function openDoors(
   { http, listener }: Wire,
   { cluster, admission, backups }: Core,
   kept: Kept,
+  monitor: Monitor,
 ): Promise<string | undefined> {
   const { demoFile, httpLoopback } = options
   const services = createServices({
@@ -326,12 +348,13 @@ async function openDoors(
     verifyPassword,
     admit: (request) => admission.admit(request),
     backup: ({ key, kdf }) => backups.make({ key: Buffer.from(key, 'base64url'), kdf }),
+    families: () => monitor.families(),
     version: agentVersion,
     demo: demoFile !== undefined,
   })
   started.add(services, (it) => it.close())
   const hosts = [address.advertise, `${taskHost}:${address.port}`]
-  const api = await createHttp({ services, log, hosts, consoleFolder, demoFile })
+  const api = await createHttp({ services, log, hosts, consoleFolder, demoFile, answered: monitor.answered })
   started.add(api, (it) => it.close())
   http.handle(api.handler)
   started.add(listener, (it) => it.close())
@@ -349,6 +372,7 @@ async function begin(
   { cluster, raft, roster, handover }: Core,
   kept: Kept,
   { reporter, heartbeat, runtimes }: Host,
+  monitor: Monitor,
   loopback: string | undefined,
 ): Promise<Pick<RunningAgent, 'founded' | 'removed'>> {
   started.add(heartbeat, (it) => it.stop()).start()
@@ -364,7 +388,7 @@ async function begin(
     it.stop(),
   )
   started.add(new HealthLog(cluster, log), (it) => it.stop())
-  started.add(new Planner(cluster, log), (it) => it.stop())
+  started.add(new Planner(cluster, log, monitor.planner), (it) => it.stop())
   started.add(new Keeper({ cluster, ...kept, log }), (it) => it.stop()).start()
   started.add(reporter, (it) => it.stop())
   void founded.then(() => reporter.start())

@@ -4,6 +4,8 @@ export type Actor =
   | { readonly kind: 'task'; readonly task: string; readonly workload: string; readonly attempt: number }
   | { readonly kind: 'node'; readonly node: string }
   | { readonly kind: 'system' }
+  /** Reads the agents' metrics and nothing else. */
+  | { readonly kind: 'monitor' }
   | { readonly kind: 'anonymous' }
 
 export const ranks = ['admin'] as const
@@ -14,6 +16,7 @@ export const actions = [
   'cluster:read', 'cluster:admin', 'node:read', 'node:admin',
   'experiment:read', 'experiment:create', 'experiment:edit', 'experiment:stop', 'experiment:delete',
   'log:read', 'artifact:read', 'metric:read', 'metric:write', 'event:read', 'blob:create', 'self:read',
+  'monitoring:read',
 ] as const // prettier-ignore
 export type Action = (typeof actions)[number]
 
@@ -44,6 +47,8 @@ export function permits(actor: Actor, action: Action, asked: Asked = {}): boolea
     case 'node':
     case 'system':
       return true
+    case 'monitor':
+      return action === 'monitoring:read'
     case 'anonymous':
       return false
   }

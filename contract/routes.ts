@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { Artifact, BackupRequest, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries, SignedIn, SignIn, User, Version, WatchEvent } from './objects.ts' // prettier-ignore
 import { Node } from './nodes.ts' // prettier-ignore
 import { actions } from './permission.ts'
+import { monitoringRoutes } from './monitoring-routes.ts'
 import { consistency, page, pageOf, type Route } from './route.ts'
 import { ExperimentInput } from './spec.ts'
 import { states } from './states.ts'
@@ -71,6 +72,8 @@ export const routes = {
   'experiments.artifact': { method: 'GET', path: '/experiments/{experiment}/artifacts/{task}/{path*}', summary: 'Download one file; Range is understood', access: 'artifact:read', status: 200, stream: 'bytes', problems: ['not_found', 'node_unreachable'] },
 
   'blobs.create': { method: 'POST', path: '/blobs', summary: 'Upload a file (a code folder as tar); acknowledged when durable on two nodes', access: 'blob:create', upload: 'bytes', query: z.object({ sha256: Sha256.optional().describe('Refused if the body has another digest.') }), status: 201, reply: Blob, problems: ['too_large', 'disk_low', 'busy', 'node_unreachable'] },
+
+  ...monitoringRoutes,
 
   'watch': {
     method: 'GET', path: '/watch', summary: 'Every change, as server-sent events; resumes after resource_version or Last-Event-ID', access: 'self:read',

@@ -9,6 +9,7 @@ import * as loss from './rules/loss.ts'
 import * as members from './rules/members.ts'
 import * as placement from './rules/placement.ts'
 import * as preemption from './rules/preemption.ts'
+import * as monitoring from './rules/monitoring.ts'
 import * as removal from './rules/removal.ts'
 import * as people from './rules/people.ts'
 import * as tasks from './rules/tasks.ts'
@@ -43,6 +44,8 @@ const rules: Rules = {
   'task.report': tasks.report,
   'task.copied': tasks.copied,
   'blob.create': blobs.create,
+  'monitorToken.create': monitoring.createMonitorToken,
+  'monitorTokens.revoke': monitoring.revokeMonitorTokens,
 }
 
 /** A member that does not know a command must stop: skipping it would make its state differ from the others'. */

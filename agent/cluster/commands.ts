@@ -10,6 +10,7 @@ import type {
   State,
 } from '../../contract/index.ts'
 import type { AttemptCommand } from './commands/attempt.ts'
+import type { MonitoringCommand } from './commands/monitoring.ts'
 import type { Kept, TableName } from './state.ts'
 
 /**
@@ -62,6 +63,7 @@ export type Command =
   | { type: 'workload.place'; id: string; placements: readonly Placement[] }
   | TaskReport
   | AttemptCommand
+  | MonitoringCommand
   | { type: 'blob.create'; sha256: string; bytes: number; holders: readonly string[] }
   /** A further node now holds a finished attempt's log, metrics or artifacts. */
   | {

@@ -51,6 +51,8 @@ export interface TokenRow extends Versioned {
   readonly user: string
   readonly created_at: string
   readonly expires_at: string
+  /** It reads the agents' metrics and nothing else; absent: it is the user. */
+  readonly only?: 'monitoring'
 }
 
 /** A one-use invitation for one host. The key is the SHA-256 of its secret. */

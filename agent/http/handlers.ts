@@ -45,7 +45,8 @@ export type Handlers = { [K in RouteId]: (call: Call<K>) => Answer<K> | Promise<
 
 /** Every route of the table, each one call of a service. */
 export function createHandlers(services: Services): Handlers {
-  const { people, cluster, nodes, experiments, events, logs, metrics, artifacts, blobs, watch } = services
+  const { people, cluster, nodes, experiments, events, logs, metrics, artifacts, blobs, watch, monitoring } =
+    services
   return {
     'version.get': () => cluster.version(),
     'openapi.get': () => cluster.openApi(),
@@ -125,6 +126,9 @@ export function createHandlers(services: Services): Handlers {
 
     'blobs.create': ({ actor, query, request }) =>
       blobs.create(actor, request.raw, { ...query, bytes: Number(request.headers['content-length'] ?? 0) }),
+
+    'monitorTokens.create': ({ actor, query }) => monitoring.createToken(actor, query),
+    'monitorTokens.revoke': ({ actor }) => monitoring.revokeTokens(actor),
 
     watch: ({ actor, query, request, signal }) => {
       const resume = Number(lastEventId(request))

@@ -8,6 +8,13 @@ import { type Call, createHandlers } from './handlers.ts'
 import { idempotencyKey } from './headers.ts'
 import { type Credential, credentialOf } from './session.ts'
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Answers go on until somebody leaves. */
+    isStream?: boolean
+  }
+}
+
 export interface MountOptions {
   readonly heartbeatMs: number
 }
@@ -37,6 +44,7 @@ function mountAll(
     app.route({
       method: route.method,
       url: route.path.replaceAll(/\{(\w+)\}/g, ':$1').replace(/\{\w+\*\}$/, '*'),
+      config: { isStream: route.stream === 'events' },
       exposeHeadRoute: route.method === 'GET' && route.stream !== 'events',
       handler: async (request, reply) => {
         // Read before anything is awaited: a closed HTTP/2 session has no socket to ask.

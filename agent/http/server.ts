@@ -10,9 +10,11 @@ import {
   LogController,
 } from 'fastify'
 import type { Logger } from 'pino'
+import type { Answered } from '../monitoring/monitor.ts'
 import type { Services } from '../services/index.ts'
 import { securityHeaders } from '../../contract/csp.ts'
 import { guard } from './guard.ts'
+import { meterRequests, serveMetrics } from './metrics.ts'
 import { mount } from './mount.ts'
 import { sendProblem } from './problems.ts'
 import { serveConsole } from './static.ts'
@@ -27,6 +29,8 @@ export interface HttpDeps {
   /** Served at /demo.json. */
   readonly demoFile?: string | undefined
   readonly heartbeatMs?: number
+  /** Told of each request that was answered. */
+  readonly answered?: (request: Answered) => void
 }
 
 /** HTTP/1.1 and HTTP/2 requests both come here, from whatever listener. */
@@ -65,9 +69,11 @@ export async function createHttp(deps: HttpDeps): Promise<Http> {
   })
   readBodies(app)
   addHooks(app, deps)
+  if (deps.answered) meterRequests(app, deps.answered)
   await app.register(async (api) => mount(api, deps.services, { heartbeatMs: deps.heartbeatMs ?? 15_000 }), {
     prefix: '/api/v2',
   })
+  serveMetrics(app, deps.services)
   await serveConsole(app, deps)
   await app.ready()
   if (!handler) throw new Error('the server made no handler')

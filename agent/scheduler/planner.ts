@@ -1,5 +1,6 @@
-import type { Actor } from '../../contract/index.ts'
+import { type Actor, ProblemError } from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
+import type { PlannerMeter } from '../monitoring/monitor.ts'
 import { plan } from './plan.ts'
 
 const system: Actor = { kind: 'system' }
@@ -17,15 +18,17 @@ interface Log {
 export class Planner {
   readonly #cluster: Cluster
   readonly #log: Log
+  readonly #meter: PlannerMeter | undefined
   #stopped = false
   #running = false
   #dirty = false
   #timer: NodeJS.Timeout | undefined
   readonly #unsubscribe: (() => void)[]
 
-  constructor(cluster: Cluster, log: Log) {
+  constructor(cluster: Cluster, log: Log, meter?: PlannerMeter) {
     this.#cluster = cluster
     this.#log = log
+    this.#meter = meter
     const wake = () => this.#wake()
     this.#unsubscribe = [cluster.onApplied(wake), cluster.onStatus(wake), cluster.peers.onLiveness(wake)]
     const pass = setInterval(wake, fullPassMs)
@@ -52,6 +55,7 @@ export class Planner {
       if (this.#cluster.status().isLeader) await this.#planOnce()
     } catch (error) {
       // A lost leadership or a refused placement: the next pass starts from the newest state.
+      if (error instanceof ProblemError) this.#meter?.refused(error.code)
       this.#log.warn({ err: error }, 'planning pass was refused')
     }
     this.#running = false
@@ -63,13 +67,17 @@ export class Planner {
   }
 
   async #planOnce(): Promise<void> {
+    const started = performance.now()
     const live = this.#cluster.peers.liveness()
     const { place, wait } = plan(this.#cluster.state(), {
       liveness: (node) => live.get(node)?.liveness ?? 'unknown',
       diskLow: (node) => live.get(node)?.usage?.disk_low ?? false,
     })
-    for (const { experiment, placements } of place)
+    this.#meter?.pass((performance.now() - started) / 1000)
+    for (const { experiment, placements } of place) {
       await this.#cluster.propose({ type: 'workload.place', id: experiment, placements }, system)
+      this.#meter?.placed(placements.length)
+    }
     const state = this.#cluster.state()
     for (const { experiment, reason } of wait)
       if (state.experiments.get(experiment)?.reason?.message !== reason.message)

@@ -1,5 +1,6 @@
 import type { BackupRequest, JoinReply, JoinRequest } from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
+import type { Family } from '../monitoring/family.ts'
 import type { Blobs, Space, Streams } from '../store/store.ts'
 import type { Submitter } from '../submitters/submitter.ts'
 
@@ -16,6 +17,8 @@ export interface ServiceDeps {
   readonly admit: (request: JoinRequest) => Promise<JoinReply>
   /** The sealed state, as bytes of a file. */
   readonly backup: (request: BackupRequest) => Promise<AsyncIterable<Uint8Array>>
+  /** This agent's metrics, as they are now. */
+  readonly families: () => readonly Family[]
   readonly version: string
   readonly demo: boolean
   /** Wall clock, ms: what people see. */

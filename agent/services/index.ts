@@ -6,6 +6,7 @@ import { createEvents, type EventService } from './events.ts'
 import { createExperiments, type ExperimentService } from './experiments.ts'
 import { createLogs, type LogService } from './logs.ts'
 import { createMetrics, type MetricService } from './metrics.ts'
+import { createMonitoring, type MonitoringService } from './monitoring.ts'
 import { createNodes, type NodeService } from './nodes.ts'
 import { createPeople, type PeopleService } from './people.ts'
 import { Watch, type WatchService } from './watch.ts'
@@ -22,6 +23,7 @@ export interface Services {
   readonly logs: LogService
   readonly metrics: MetricService
   readonly artifacts: ArtifactService
+  readonly monitoring: MonitoringService
   readonly blobs: BlobService
   readonly watch: WatchService
   close(): void
@@ -38,6 +40,7 @@ export function createServices(deps: ServiceDeps): Services {
     logs: createLogs(deps),
     metrics: createMetrics(deps),
     artifacts: createArtifacts(deps),
+    monitoring: createMonitoring(deps),
     blobs: createBlobs(deps),
     watch,
     close: () => watch.close(),

@@ -97,6 +97,7 @@ class TokenReader {
     if (row) {
       const user = state.users.get(row.user)
       if (!user || Date.parse(row.expires_at) <= this.#now()) return undefined
+      if (row.only === 'monitoring') return { kind: 'monitor' }
       return { kind: 'user', name: user.name, rank: user.rank }
     }
     const task = this.#task(state, sha256)

@@ -10,6 +10,7 @@ import { learnMembers } from '../connection/open.ts'
 import { collect } from './pages.ts'
 import { wholeOption } from './options.ts'
 import { backupVerbs } from './backup.ts'
+import { monitoringVerbs } from './monitoring.ts'
 import { recoveryVerbs } from './recovery.ts'
 
 export function clusterVerbs(program: Command, tool: Tool): void {
@@ -35,6 +36,7 @@ export function clusterVerbs(program: Command, tool: Tool): void {
       )
     }),
   )
+  monitoringVerbs(cluster, tool)
   backupVerbs(cluster, tool)
   recoveryVerbs(cluster, tool)
 }

@@ -57,6 +57,8 @@ export const needs = {
   ),
   /** The peer of bench/, beside ours on hosts of their own. */
   etcd: allOf(namespaces, commands('etcd', 'etcdctl')),
+  /** Scrapes agents; promtool comes with it. */
+  prometheus: commands('prometheus', 'promtool'),
   chromium: need(chromium() !== undefined, { what: 'Chromium', remedy: setup }),
   /** Writes the databases in which Chromium keeps whom it trusts. */
   certutil: commands('certutil'),
