@@ -90,7 +90,7 @@ async function* range(
 ): AsyncGenerator<readonly [string, Buffer]> {
   await mount.wait('range', from)
   const keys = [...contents.keys()].filter((key) => key >= from && key < to).sort()
-  for (const key of keys) yield [key, contents.get(key) ?? (await never)]
+  for (const key of keys) yield [key, contents.get(key) ?? (await never())]
 }
 
 function apply(to: Map<string, Buffer>, ops: readonly KvOp[]): void {

@@ -156,7 +156,7 @@ export class Mount {
 
   async #done(ms: number): Promise<void> {
     const { world } = this.#disk
-    if (!this.#life.alive) await never
+    if (!this.#life.alive) await never()
     const stall = Math.max(0, this.#disk.stalledUntil - world.now)
     await this.#life.sleep(stall + ms)
   }
@@ -167,7 +167,7 @@ export class Mount {
     const write = { db, ops }
     this.#writing.add(write)
     this.#begin(sync ? 'sync' : 'write', name)
-    if (!this.#life.alive) await never
+    if (!this.#life.alive) await never()
     const { now, clock } = disk.world
     const ms = sync ? disk.syncMs * disk.rng.between(0.2, 2) : 0.05
     db.busyUntil = Math.max(now, disk.stalledUntil, db.busyUntil) + ms
@@ -271,7 +271,7 @@ export class Mount {
     return {
       write: async (data) => {
         this.#begin('write', name)
-        if (!this.#life.alive) await never
+        if (!this.#life.alive) await never()
         f.unsynced.push(Buffer.from(data))
         await this.#done(0.1)
         this.#maybeFull(name)
@@ -301,7 +301,7 @@ export class Mount {
     this.#begin('rename', from)
     const f = files.get(from)
     if (!f) throw Object.assign(new Error(`there is no file ${from}`), { code: 'ENOENT' })
-    if (!this.#life.alive && rng.chance(0.5)) await never
+    if (!this.#life.alive && rng.chance(0.5)) await never()
     files.delete(from)
     files.set(to, f)
     await this.#done(syncMs * rng.between(0.2, 1))

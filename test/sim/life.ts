@@ -1,8 +1,8 @@
 import type { Env } from '../../raft/env.ts'
 import type { World } from './world.ts'
 
-/** Never settles: what a promise of a dead process does. */
-export const never = new Promise<never>(() => {})
+/** Never settles: what a promise of a dead process does. One each, since what waits for it is kept as long as it is. */
+export const never = () => new Promise<never>(() => {})
 
 /**
  * One life of a process, from start to crash. Whatever happens to it from outside goes through `enter`: nothing after

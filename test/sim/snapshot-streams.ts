@@ -21,7 +21,7 @@ export function sendSnapshot(
   data: SnapshotBytes,
 ): Promise<void> {
   const port = network.port(message.to)
-  if (!from.alive) return never
+  if (!from.alive) return never()
   if (!port || !network.passes(message.from, message.to)) return Promise.reject(new Error('unreachable'))
   const m = decodeMessage(encodeMessage(message)) as SnapshotMessage
   return new Promise((resolve, reject) => new Stream(world, network, from, port, m, data, resolve, reject))
