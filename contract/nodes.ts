@@ -142,6 +142,24 @@ export const Node = z
     silent_ms: z.int().nullable().describe('Since the leader last heard from it.'),
     unreachable_since: Time.nullable().describe('null while it answers.'),
     joined_at: Time,
+    labels: z.record(z.string(), z.string()).optional(),
+    cordon: z
+      .object({
+        by: z.string(),
+        at: Time,
+        reason: z.string(),
+        drain: z
+          .object({
+            deadline: Time.describe('What is not done by then is stopped and waits for another place.'),
+            grace_seconds: z.int().nullable().describe('null: each task’s own.'),
+            power_off: z.boolean().optional().describe('Its vote and leadership go to others.'),
+            reboot: z.boolean().optional().describe('In use again when its next boot reports.'),
+          })
+          .nullable(),
+      })
+      .nullable()
+      .optional()
+      .describe('Takes nothing new; null: it does.'),
     inventory: Inventory.nullable().describe('null until the node first reported.'),
     allocatable: Resources.nullable(),
     allocated: Allocated,

@@ -139,6 +139,34 @@ export const Task = z
       .object({ bytes: z.int(), copies: z.int() })
       .nullable()
       .describe('null until sealed at the end of the attempt.'),
+    array_index: z.int().optional().describe('Its place in the task array.'),
+    evict: z
+      .object({
+        cause: z.enum(['preempted', 'drained', 'retry', 'idle', 'device_lost']),
+        reason: Reason,
+        grace_seconds: z.int(),
+        then: z.enum(['queue', 'stop', 'fail']),
+        at: Time,
+      })
+      .nullable()
+      .optional()
+      .describe('Asked to leave its node, and what becomes of it then.'),
+    retried: z.int().optional().describe('Failures that were tried again so far.'),
+    not_before: Time.nullable().optional().describe('Not placed before: the pause after a failure.'),
+    past: z
+      .array(
+        z.object({
+          attempt: z.int(),
+          node: z.string().nullable(),
+          gpus: z.array(z.string()),
+          reason: Reason.nullable(),
+          exit_code: z.int().nullable(),
+          started_at: Time.nullable(),
+          finished_at: Time,
+        }),
+      )
+      .optional()
+      .describe('Earlier attempts, the newest last.'),
     resource_version: ResourceVersion,
   })
   .meta({ id: 'Task' })

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { Artifact, BackupRequest, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries, SignedIn, SignIn, User, Version, WatchEvent } from './objects.ts' // prettier-ignore
 import { Node } from './nodes.ts' // prettier-ignore
+import { nodeRoutes } from './node-routes.ts'
 import { actions } from './permission.ts'
 import { monitoringRoutes } from './monitoring-routes.ts'
 import { consistency, page, pageOf, type Route } from './route.ts'
@@ -30,6 +31,8 @@ export const routes = {
     query: z.object({ force: z.enum(['0', '1', 'false', 'true']).default('0').transform((v) => v === '1' || v === 'true').describe('Although it runs tasks, which then count as failed, or holds the only copy of something.') }),
     status: 204, problems: ['not_found', 'conflict', 'outcome_unknown'],
   },
+
+  ...nodeRoutes,
 
   'experiments.create': {
     method: 'POST', path: '/experiments', summary: 'Submit an experiment', access: 'experiment:create', idempotent: true,

@@ -7,6 +7,7 @@ import * as health from './rules/health.ts'
 import * as idle from './rules/idle.ts'
 import * as loss from './rules/loss.ts'
 import * as members from './rules/members.ts'
+import * as operations from './rules/node-operations.ts'
 import * as placement from './rules/placement.ts'
 import * as preemption from './rules/preemption.ts'
 import * as monitoring from './rules/monitoring.ts'
@@ -26,6 +27,13 @@ const rules: Rules = {
   'node.join': members.joinNode,
   'node.report': members.reportNode,
   'node.replica': members.reportReplica,
+  'node.cordon': operations.cordon,
+  'node.drain': operations.drain,
+  'node.reboot_notice': operations.rebootNotice,
+  'node.uncordon': operations.uncordon,
+  'node.label': operations.label,
+  'node.rename': operations.rename,
+  'node.confirm_down': operations.confirmDown,
   'node.remove': removal.removeNode,
   'node.liveness': health.liveness,
   'cluster.lead': health.lead,

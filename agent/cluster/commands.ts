@@ -11,6 +11,7 @@ import type {
 } from '../../contract/index.ts'
 import type { AttemptCommand } from './commands/attempt.ts'
 import type { MonitoringCommand } from './commands/monitoring.ts'
+import type { NodeCommand } from './commands/node.ts'
 import type { Kept, TableName } from './state.ts'
 
 /**
@@ -36,6 +37,8 @@ export type Command =
       node: string
       address: string
       inventory: Inventory
+      /** Kernel's boot id. */
+      boot_id?: string
       allocatable: Resources
       gpus: readonly string[]
     }
@@ -64,6 +67,7 @@ export type Command =
   | TaskReport
   | AttemptCommand
   | MonitoringCommand
+  | NodeCommand
   | { type: 'blob.create'; sha256: string; bytes: number; holders: readonly string[] }
   /** A further node now holds a finished attempt's log, metrics or artifacts. */
   | {

@@ -88,7 +88,15 @@ export interface Cordon {
   readonly at: string
   readonly reason: string
   /** It is emptied too: what is not done by then is stopped. */
-  readonly drain: { readonly deadline: string; readonly grace_seconds: number } | null
+  readonly drain: {
+    readonly deadline: string
+    /** null: each task's own. */
+    readonly grace_seconds: number | null
+    /** It is to be switched off: it should neither lead nor vote. */
+    readonly power_off?: boolean
+    /** It is to be restarted, and takes new work when its new boot reports. */
+    readonly reboot?: boolean
+  } | null
 }
 
 export interface ExperimentRow extends Versioned {

@@ -80,6 +80,12 @@ export function createHandlers(services: Services): Handlers {
 
     'nodes.list': ({ actor, query }) => nodes.list(actor, query),
     'nodes.get': ({ actor, params, query }) => nodes.get(actor, params.node, query),
+    'nodes.edit': ({ actor, params, body }) => nodes.edit(actor, params.node, body),
+    'nodes.cordon': ({ actor, params, body }) => nodes.cordon(actor, params.node, body),
+    'nodes.uncordon': ({ actor, params }) => nodes.uncordon(actor, params.node),
+    'nodes.drain': ({ actor, params, body }) => nodes.drain(actor, params.node, body),
+    'nodes.reboot_notice': ({ actor, params, body }) => nodes.rebootNotice(actor, params.node, body),
+    'nodes.confirm_down': ({ actor, params }) => nodes.confirmDown(actor, params.node),
     'nodes.remove': ({ actor, params, query }) => nodes.remove(actor, params.node, query),
 
     'experiments.create': async ({ actor, body, query, idempotencyKey, reply }) => {

@@ -41,6 +41,10 @@ const bodies: Partial<Record<RouteId, unknown>> = {
   'experiments.create': { name: 'x', command: 'true' },
   'experiments.edit': { description: 'as sent', tags: { seed: '7', gone: null } },
   'experiments.log_metrics': { points: [{ key: 'loss', value: 1 }] },
+  'nodes.edit': { labels: { zone: 'a' } },
+  'nodes.cordon': { reason: 'fans' },
+  'nodes.drain': { deadline_seconds: 3600 },
+  'nodes.reboot_notice': { deadline_seconds: 60, grace_seconds: 5 },
   'auth.can_i': { action: 'node:read' },
 }
 function requestTo(id: RouteId, route: Route, experiment: string): [string, RequestInit] {
@@ -79,6 +83,13 @@ describe('every route of the table', () => {
     const response = await ask(id, route, userToken, experiment)
     if (id === 'session.create') {
       expect(await codeOf(response)).toBe('bad_credentials')
+      return
+    }
+    if (id === 'nodes.confirm_down') {
+      expect(await problemOf(response)).toMatchObject({
+        code: 'conflict',
+        message: 'host-1 answers: it is not down',
+      })
       return
     }
     if (id === 'nodes.remove') {

@@ -196,14 +196,14 @@ export class DoubleCluster implements Pick<
 }
 
 function nodeRow(report: Extract<Command, { type: 'node.report' }>) {
-  const { address, inventory, allocatable, gpus } = report
+  const { address, inventory, allocatable, gpus, boot_id = null } = report
   return {
     resource_version: 1,
     id: report.node,
     name: report.node,
     member: 1,
     joined_at: '2026-01-01T00:00:00Z',
-    ...{ address, inventory, allocatable, gpus },
+    ...{ address, inventory, allocatable, gpus, boot_id },
   }
 }
 

@@ -69,6 +69,6 @@ export function taskOf(state: State, experiment: ExperimentRow, ref: string): Ta
 }
 
 /** Where a task's kept files may be: on the node that ran it, on known holders, then anywhere. */
-export function nodesToAsk(state: State, task: TaskRow, holders: readonly string[]): string[] {
+export function nodesToAsk(state: State, task: Pick<TaskRow, 'node'>, holders: readonly string[]): string[] {
   return [...new Set([...(task.node ? [task.node] : []), ...holders, ...state.nodes.keys()])]
 }

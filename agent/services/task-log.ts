@@ -47,7 +47,7 @@ export class TaskLog {
 
   #isOver(attempt: number): boolean {
     const row = this.#row()
-    return !row || row.attempt > attempt || isFinal(row.state)
+    return !row || row.attempt > attempt || isFinal(row.state) || pastOf(row, attempt) !== undefined
   }
 
   async *#attempt(attempt: number, start: Start, follow: boolean): AsyncGenerator<LogLine> {
@@ -82,7 +82,8 @@ export class TaskLog {
   #open(attempt: number, from: number, tail: number | undefined, follow: boolean, signal: AbortSignal) {
     const row = this.#row()
     const key = { task: this.#task, attempt, kind: 'log' } as const
-    const nodes = row ? nodesToAsk(this.#cluster.state(), row, row.log?.holders ?? []) : []
+    const ran = row && (pastOf(row, attempt) ?? row)
+    const nodes = ran ? nodesToAsk(this.#cluster.state(), ran, ran.log?.holders ?? []) : []
     return this.#streams.read(key, { from, follow, nodes, signal, ...(tail === undefined ? {} : { tail }) })
   }
 
@@ -114,6 +115,9 @@ export class TaskLog {
     })
   }
 }
+
+/** What is remembered of an attempt that is over, where a later one may follow. */
+const pastOf = (row: TaskRow, attempt: number) => row.past?.find((one) => one.attempt === attempt)
 
 /** Ends a read some time after the attempt was over and silent; a sealed stream ends by itself before that. */
 class Idle {

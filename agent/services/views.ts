@@ -36,6 +36,13 @@ export function taskView(state: State, row: TaskRow): Task {
     finished_at: row.finished_at,
     artifacts: row.artifacts && { files: row.artifacts.files, ...keptView(row.artifacts) },
     log: row.log && keptView(row.log),
+    ...(row.array_index === undefined ? {} : { array_index: row.array_index }),
+    evict: row.evict ?? null,
+    retried: row.retried ?? 0,
+    not_before: row.not_before ?? null,
+    past: (row.past ?? []).map(({ attempt, node: at, gpus, reason, exit_code, started_at, finished_at }) => ({
+      attempt, node: at, gpus: [...gpus], reason, exit_code, started_at, finished_at,
+    })), // prettier-ignore
     resource_version: row.resource_version,
   }
 }
@@ -75,6 +82,8 @@ export function nodeView(cluster: Cluster, state: State, row: NodeRow): Node {
     ...livenessOf(cluster, row.id, state),
     unreachable_since: row.unreachable_since ?? null,
     joined_at: row.joined_at,
+    labels: row.labels ?? {},
+    cordon: row.cordon ?? null,
     inventory: row.inventory,
     allocatable: row.allocatable,
     allocated: allocatedBy(holders),

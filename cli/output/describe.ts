@@ -101,13 +101,19 @@ export function experimentDetails(terminal: Terminal, e: Experiment): string {
 
 const percent = (value: number | undefined) => (value === undefined ? '-' : `${Math.round(value)}%`)
 
+/** Beside how it lives: whether it takes new work. */
+function useOf({ cordon }: Node): string {
+  if (!cordon) return ''
+  return cordon.drain ? ', draining' : ', cordoned'
+}
+
 export function nodeTable(terminal: Terminal, nodes: readonly Node[]): string {
   const columns: Column<Node>[] = [
     { title: 'NAME', cell: (n) => n.name },
     { title: 'ID', cell: (n) => n.id },
     {
       title: 'STATE',
-      cell: (n) => terminal.paint(n.liveness === 'ready' ? 'green' : 'red', n.liveness),
+      cell: (n) => terminal.paint(n.liveness === 'ready' ? 'green' : 'red', n.liveness) + useOf(n),
     },
     { title: 'ROLE', cell: (n) => n.role },
     { title: 'ADDRESS', cell: (n) => plain(n.address) },
@@ -125,6 +131,13 @@ export function nodeTable(terminal: Terminal, nodes: readonly Node[]): string {
   return table(columns, nodes)
 }
 
+function cordonText({ by, at, reason, drain }: NonNullable<Node['cordon']>): string {
+  const why = `by ${by} at ${at}${reason && `: ${reason}`}`
+  if (!drain) return `none, ${why}`
+  const then = drain.reboot ? ', then restarted' : drain.power_off ? ', then switched off' : ''
+  return `none, emptied until ${drain.deadline}${then}, ${why}`
+}
+
 export function nodeDetails(n: Node): string {
   const i = n.inventory
   const disk = n.usage && `${formatBytes(n.usage.disk_free)} free of ${formatBytes(n.usage.disk_total)}`
@@ -138,6 +151,15 @@ export function nodeDetails(n: Node): string {
       n.liveness +
         (n.unreachable_since === null ? '' : ` since ${n.unreachable_since}`) +
         (n.silent_ms === null ? '' : ` (heard ${n.silent_ms} ms ago)`),
+    ],
+    ['new work', n.cordon ? plain(cordonText(n.cordon)) : 'taken'],
+    [
+      'labels',
+      plain(
+        Object.entries(n.labels ?? {})
+          .map(([key, value]) => `${key}=${value}`)
+          .join(', '),
+      ) || '-',
     ],
     ['joined', n.joined_at],
     ['copy of the state', n.state_differs ? plain(`DIFFERS: ${n.state_differs}`) : 'as the others'],

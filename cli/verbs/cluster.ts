@@ -9,6 +9,7 @@ import { watchEvents } from '../connection/watch.ts'
 import { learnMembers } from '../connection/open.ts'
 import { collect } from './pages.ts'
 import { wholeOption } from './options.ts'
+import { nodeOperationVerbs } from './node-operations.ts'
 import { backupVerbs } from './backup.ts'
 import { monitoringVerbs } from './monitoring.ts'
 import { recoveryVerbs } from './recovery.ts'
@@ -57,6 +58,7 @@ export function nodeVerbs(program: Command, tool: Tool): void {
       print(tool.terminal, options.output, found, () => nodeDetails(found))
     }),
   )
+  nodeOperationVerbs(node, tool)
   verb(node, 'remove <name>', 'remove a node for good, by name or id; its agent stops and cannot come back')
     .option('--force', 'although it runs tasks (they count as failed) or holds the only copy of something')
     .action((name: string, options: CommonOptions & { force?: boolean }) =>

@@ -1,6 +1,7 @@
 import type { Reason, State } from '../../../contract/index.ts'
 import type { PastAttempt, TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
+import { noticeDrained } from './drained.ts'
 import { settle, taskEvent } from './settle.ts'
 
 /** So many earlier attempts of a task are remembered. */
@@ -47,6 +48,6 @@ function pastOf(task: TaskRow & { finished_at: string }): PastAttempt {
 }
 
 /** Every end of every attempt comes by here, with its row as it was when it ended. */
-function attemptEnded(_tx: Transaction, _task: TaskRow): void {
-  // Accounting is called from here.
+function attemptEnded(tx: Transaction, task: TaskRow): void {
+  if (task.node !== null) noticeDrained(tx, task.node)
 }

@@ -1,7 +1,9 @@
 import { formatBytes, ProblemError } from '../../../contract/index.ts'
 import type { Command, Results } from '../commands.ts'
-import { theCluster } from '../state.ts'
+import { type NodeRow, theCluster } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
+import { loseEarlierBoots } from './loss.ts'
+import { rebooted } from './node-operations.ts'
 
 type Of<T extends Command['type']> = Extract<Command, { type: T }>
 
@@ -68,11 +70,21 @@ export function reportReplica(tx: Transaction, { node, differs, message }: Of<'n
   tx.event(differs ? 'node.state_differs' : 'node.state_equal', { kind: 'node', id: node }, message)
 }
 
+/** A host that was restarted runs nothing of before, and says so by its boot. */
+function newBoot(tx: Transaction, row: NodeRow, boot: string): NodeRow {
+  if (row.boot_id === boot) return row
+  if (row.boot_id == null) return { ...row, boot_id: boot }
+  const next = rebooted(tx, row, boot)
+  loseEarlierBoots(tx, row, boot)
+  return next
+}
+
 export function reportNode(
   tx: Transaction,
-  { node, address, inventory, allocatable, gpus }: Of<'node.report'>,
+  { node, address, inventory, allocatable, gpus, boot_id }: Of<'node.report'>,
 ): void {
-  const row = tx.need('nodes', node, 'node')
+  const before = tx.need('nodes', node, 'node')
+  const row = boot_id === undefined ? before : newBoot(tx, before, boot_id)
   // One owner for each device: a UUID that another node reported first stays that node's.
   const others = new Set(tx.state.nodes.valueSeq().flatMap((other) => (other.id === node ? [] : other.gpus)))
   const owned = gpus.filter((uuid) => !others.has(uuid))

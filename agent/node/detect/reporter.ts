@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from 'pino'
 import type { Inventory, Resources } from '../../../contract/index.ts'
 import type { Cluster } from '../../cluster/cluster.ts'
+import { bootId } from '../process/proc.ts'
 import { allocatable, type Share } from './allocatable.ts'
 
 export interface ReporterOptions {
@@ -56,7 +57,7 @@ export class NodeReporter {
     try {
       const inventory = (this.#inventory = await detect())
       const { resources, gpus } = allocatable(inventory, share)
-      const now = { address: address(), inventory, allocatable: resources, gpus }
+      const now = { address: address(), inventory, allocatable: resources, gpus, boot_id: bootId() }
       const known = cluster.state().nodes.get(cluster.self.node)
       if (known?.inventory && known.allocatable && isSame({ ...known, inventory: known.inventory }, now))
         return
@@ -75,6 +76,7 @@ export class NodeReporter {
 }
 
 interface Report {
+  readonly boot_id?: string | null
   readonly address: string
   readonly inventory: Inventory
   readonly allocatable: Resources | null
@@ -87,6 +89,7 @@ function isSame(known: Report, now: Report): boolean {
   return (
     drift < now.inventory.disk.total * 0.05 &&
     known.address === now.address &&
+    known.boot_id === now.boot_id &&
     isDeepStrictEqual(known.gpus, now.gpus) &&
     isDeepStrictEqual(known.allocatable, now.allocatable) &&
     isDeepStrictEqual(withoutFree(known.inventory), withoutFree(now.inventory))
