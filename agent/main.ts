@@ -60,8 +60,9 @@ function fail(log: Logger, error: unknown): void {
   log.flush(() => process.exit(70))
 }
 
-async function run(options: AgentOptions, log: Logger): Promise<RunningAgent> {
+async function run(options: AgentOptions, root: Logger): Promise<RunningAgent> {
   const folder = await openFolder(options.data)
+  const log = root.child({ agent: folder.identity.node })
   const agent = await compose(folder, options, log, (error) => fail(log, error)).catch((error: unknown) => {
     throw refusal(error, options.data, folder.identity.name)
   })

@@ -1,4 +1,5 @@
 import { type DestinationStream, type Logger, pino } from 'pino'
+import { readable } from './log-lines.ts'
 
 const secrets = [
   'authorization',
@@ -15,13 +16,20 @@ const secrets = [
   'res.headers["set-cookie"]',
 ]
 
-/** The agent's log: JSON lines in which no credential can stand. */
+/**
+ * The agent's log, in which no credential can stand: one JSON object a line, as docs/monitoring.md has it; on a terminal,
+ * lines for people.
+ */
 export function createLog(level: string, destination?: DestinationStream): Logger {
   const options = {
     level,
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
     redact: { paths: secrets, censor: '[secret]' },
   }
-  return destination ? pino(options, destination) : pino(options)
+  if (destination) return pino(options, destination)
+  if (!process.stdout.isTTY) return pino(options)
+  const colours = !process.env['NO_COLOR']
+  return pino(options, { write: (line: string) => void process.stdout.write(readable(line, colours)) })
 }

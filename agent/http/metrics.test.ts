@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import type { Usage } from '../../contract/index.ts'
 import { createMonitor, type Monitor } from '../monitoring/monitor.ts'
 import { serve, type Served } from './testing/served.ts'
 import { createCa } from '../cluster/identity/ca.ts'
@@ -9,9 +10,9 @@ let world: World
 let monitor: Monitor
 let admin: Record<string, string>
 
-const usage = {
+const usage: Usage = {
   at: '2026-03-01T08:00:00.000Z', cpu_percent: 25, memory_used: 1, memory_total: 2, disk_free: 1, disk_total: 2, load1: 0.5, disk_low: false,
-  gpus: [{ uuid: 'GPU-a', utilization_percent: 50, memory_used: 7, temperature_c: 60, power_w: null }],
+  gpus: [{ uuid: 'GPU-a', utilization_percent: 50, memory_used: 7, temperature_c: 60, power_w: null, processes: [{ pid: 7, user: 'eve', name: 'mine', memory: 5, kind: 'compute', task: null, blocking: true }] }],
 } // prettier-ignore
 const gpu = { uuid: 'GPU-a', index: 0, vendor: 'nvidia', model: 'A100', memory: 40 } as const
 
@@ -101,6 +102,10 @@ it('tell of requests by route, of the node, its GPUs and what tasks hold', async
     'submarine_node_allocated_cpu_cores 1',
     'submarine_gpu_utilization_ratio{gpu="GPU-a"} 0.5',
     'submarine_gpu_held{gpu="GPU-a"} 0',
+    'submarine_gpu_faulty{gpu="GPU-a"} 0',
+    'submarine_gpu_blocked{gpu="GPU-a"} 1',
+    'submarine_gpu_processes{gpu="GPU-a",whose="foreign"} 1',
+    'submarine_gpu_foreign_memory_bytes{gpu="GPU-a"} 5',
     'submarine_task_cpu_cores{task="exp-1-worker-0",workload="exp-1",owner="admin"} 1',
   ])
     expect(text.split('\n')).toContain(line)

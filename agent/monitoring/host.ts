@@ -73,7 +73,7 @@ function gpuFamilies(
   const each = (
     name: string,
     help: string,
-    value: (gpu: Gpu, now: Usage['gpus'][number] | undefined) => number | null | undefined,
+    value: (gpu: Gpu, now: Reading | undefined) => number | null | undefined,
   ) =>
     family(
       'gauge',
@@ -91,6 +91,10 @@ function gpuFamilies(
     each('temperature_celsius', 'Temperature of the GPU.', (_gpu, now) => now?.temperature_c),
     each('power_watts', 'What the GPU draws.', (_gpu, now) => now?.power_w),
     each('in_pool', 'Whether the node gives this GPU to tasks.', (gpu) => (pool.has(gpu.uuid) ? 1 : 0)),
+    each('faulty', 'Whether something is wrong with it: sick, vanished, or owned by another node.', (gpu, now) => (gpu.fault || now?.fault ? 1 : 0)),
+    each('blocked', 'Whether processes from outside the cluster keep it from being handed out.', (_gpu, now) => blocked(now)),
+    family('gauge', 'submarine_gpu_processes', 'Processes that compute or draw on it: of tasks, and foreign ones.', processCounts(gpus, live)),
+    each('foreign_memory_bytes', 'Memory that foreign processes take.', (_gpu, now) => foreignMemory(now)),
     each('held', 'Whether tasks of this cluster hold it.', (gpu) => (held.has(gpu.uuid) ? 1 : 0)),
     family('gauge', 'submarine_gpu_holder', 'Which task holds the GPU; the value is always 1.', holders.flatMap((task) =>
       task.gpus.map((gpu) => ({
@@ -98,6 +102,25 @@ function gpuFamilies(
         value: 1,
       })))),
   ] // prettier-ignore
+}
+
+type Reading = Usage['gpus'][number]
+
+const blocked = (now: Reading | undefined) =>
+  now?.processes && (now.processes.some((process) => process.blocking) ? 1 : 0)
+
+const foreignMemory = (now: Reading | undefined) =>
+  now?.processes?.filter(({ task }) => task === null).reduce((sum, { memory }) => sum + (memory ?? 0), 0)
+
+function processCounts(gpus: readonly Gpu[], live: ReadonlyMap<string, Reading>) {
+  return gpus.flatMap(({ uuid }) => {
+    const processes = live.get(uuid)?.processes
+    const ours = processes?.filter(({ task }) => task !== null).length
+    return [
+      { labels: { gpu: uuid, whose: 'ours' }, value: ours },
+      { labels: { gpu: uuid, whose: 'foreign' }, value: processes && processes.length - (ours ?? 0) },
+    ]
+  })
 }
 
 const ratio = (percent: number | null | undefined) =>

@@ -1,0 +1,86 @@
+interface EventCode {
+  /** The kind of its subject. */
+  readonly subject: string
+  readonly meaning: string
+}
+
+/** Every code of an event, what it is about and what it means. A code that is here never changes its meaning. */
+export const eventCodes = {
+  'cluster.created': { subject: 'cluster', meaning: 'The first agent made the cluster.' },
+  'cluster.leader_changed': { subject: 'cluster', meaning: 'Another agent leads, and has for a moment.' },
+  'cluster.recovered': { subject: 'cluster', meaning: 'The cluster was founded anew from one member that outlived the majority.' },
+  'cluster.restored': { subject: 'cluster', meaning: 'The cluster was made from a backup.' },
+
+  'monitoring.token_created': { subject: 'cluster', meaning: 'Somebody made a token that reads metrics.' },
+  'monitoring.tokens_revoked': { subject: 'cluster', meaning: 'Somebody took back every token that reads metrics.' },
+
+  'node.joined': { subject: 'node', meaning: 'A host joined with a token.' },
+  'node.ready': { subject: 'node', meaning: 'The node told what it has; tasks can be placed there.' },
+  'node.unreachable': { subject: 'node', meaning: 'The leader hears nothing from the node.' },
+  'node.returned': { subject: 'node', meaning: 'The node is heard again.' },
+  'node.removed': { subject: 'node', meaning: 'Somebody removed the node for good.' },
+  'node.lost': { subject: 'node', meaning: 'The node was left behind when the cluster was recovered or restored.' },
+  'node.confirmed_down': { subject: 'node', meaning: 'An admin said that the host is off; what was on hold for it is let go.' },
+  'node.gpu_refused': { subject: 'node', meaning: 'A GPU it reported belongs to another node; it is not handed out here.' },
+  'node.state_differs': { subject: 'node', meaning: 'Its copy of the replicated state is wrong; it makes it anew.' },
+  'node.state_equal': { subject: 'node', meaning: 'Its copy of the replicated state is as the others’ again.' },
+
+  'image.imported': { subject: 'image', meaning: 'Somebody gave the cluster an image as a tar file.' },
+  'image.renamed': { subject: 'image', meaning: 'A name was given to it, or taken from it.' },
+  'image.removed': { subject: 'image', meaning: 'The cluster keeps it no longer.' },
+  'image.pulled': { subject: 'image', meaning: 'A node’s engine has it now.' },
+  'image.pull_failed': { subject: 'image', meaning: 'A node’s engine could not get it.' },
+  'image.evicted': { subject: 'image', meaning: 'A node removed it from its engine.' },
+  'image.remove_failed': { subject: 'image', meaning: 'A node’s engine would not remove it.' },
+  'image.policy_changed': { subject: 'cluster', meaning: 'How long unused images are kept was changed.' },
+  'registry.added': { subject: 'registry', meaning: 'A registry was made known.' },
+  'registry.changed': { subject: 'registry', meaning: 'What is known of a registry was changed.' },
+  'registry.removed': { subject: 'registry', meaning: 'A registry is not used any more.' },
+
+  'user.signed_in': { subject: 'user', meaning: 'Somebody signed in with a password.' },
+
+  'experiment.accepted': { subject: 'experiment', meaning: 'It was submitted.' },
+  'experiment.queued': { subject: 'experiment', meaning: 'It waits, for the reason that is told, or waits again.' },
+  'experiment.starting': { subject: 'experiment', meaning: 'Its tasks have places and are being started.' },
+  'experiment.running': { subject: 'experiment', meaning: 'A task of it runs.' },
+  'experiment.succeeded': { subject: 'experiment', meaning: 'Every task succeeded.' },
+  'experiment.failed': { subject: 'experiment', meaning: 'A task failed for good.' },
+  'experiment.stopped': { subject: 'experiment', meaning: 'It was stopped.' },
+  'experiment.stop_requested': { subject: 'experiment', meaning: 'Somebody, or its time limit, asked it to stop.' },
+  'experiment.preempted': { subject: 'experiment', meaning: 'It gives its place to work of a higher class, and waits again.' },
+  'experiment.edited': { subject: 'experiment', meaning: 'Its description or tags were changed.' },
+  'experiment.deleted': { subject: 'experiment', meaning: 'It was deleted, with its files.' },
+
+  'task.placed': { subject: 'task', meaning: 'An attempt of it was given to a node.' },
+  'task.queued': { subject: 'task', meaning: 'Its attempt is over; it waits for another place.' },
+  'task.starting': { subject: 'task', meaning: 'Its node prepares it: image, code, folders.' },
+  'task.running': { subject: 'task', meaning: 'Its command runs.' },
+  'task.succeeded': { subject: 'task', meaning: 'Its command ended with 0.' },
+  'task.failed': { subject: 'task', meaning: 'It ended otherwise, or could not be started; the reason says which.' },
+  'task.stopped': { subject: 'task', meaning: 'It was stopped.' },
+  'task.evicted': { subject: 'task', meaning: 'It was asked to leave its node.' },
+  'task.idle': { subject: 'task', meaning: 'Its GPUs do nothing.' },
+  'task.lost': { subject: 'task', meaning: 'Its attempt was given up together with its node.' },
+} as const satisfies Record<string, EventCode> // prettier-ignore
+
+/** docs/events.md. */
+export function eventsPage(): string {
+  const entries = Object.entries<EventCode>(eventCodes)
+  const rows = entries.map(([code, { subject, meaning }]) => [`\`${code}\``, subject, meaning])
+  const all = [['Code', 'About', 'What happened'], ...rows]
+  const widths = [0, 1, 2].map((column) => Math.max(...all.map((cells) => cells[column]?.length ?? 0)))
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((text, at) => text.padEnd(widths[at] ?? 0)).join(' | ')} |`
+  const rule = line(widths.map((width) => '-'.repeat(width)))
+  return [
+    '# Events',
+    '',
+    'Everything that changes state is an event: when, what, about what, why, and who did it. `submarine event list` shows them. A code keeps its meaning.',
+    'This page is made from `contract/events.ts`: `npm test -- -u contract/events` writes it anew.',
+    '',
+    line(all[0] ?? []),
+    rule,
+    ...all.slice(1).map(line),
+    '',
+  ].join('\n')
+}
