@@ -19,6 +19,7 @@ import { ReplicaCheck } from './cluster/replica-check.ts'
 import { formatAddress } from './cluster/identity/address.ts'
 import { Roster } from './cluster/roster.ts'
 import { nodeIdOf } from './cluster/rules/members.ts'
+import { Sealer } from './cluster/sealer.ts'
 import { ClusterSigner } from './cluster/signer.ts'
 import { ClusterStateMachine } from './cluster/state-machine.ts'
 import { theCluster } from './cluster/state.ts'
@@ -37,6 +38,7 @@ import { UsageReader } from './node/detect/usage.ts'
 import { DockerEngine } from './node/docker/engine.ts'
 import { DockerRuntime } from './node/docker/runtime.ts'
 import { taskHost } from './node/docker/spec.ts'
+import { openImages } from './node/images/open.ts'
 import { ProcessRuntime } from './node/process/runtime.ts'
 import { NodeReconciler } from './node/reconcile.ts'
 import type { Runtime } from './node/runtime.ts'
@@ -108,7 +110,7 @@ export async function compose(
     const wire = await openWire(basis, stores)
     const core = await openCluster(basis, stores, wire)
     const kept = await openKept(basis, stores, wire, core.cluster)
-    const host = openHost(basis, stores, wire, core.cluster)
+    const host = await openHost(basis, stores, wire, core, kept)
     const monitor = openMonitor(basis, core, host)
     const loopback = await openDoors(basis, stores, wire, core, kept, monitor)
     const begun = await begin(basis, stores, wire, core, kept, host, monitor, loopback)
@@ -131,7 +133,7 @@ type Stores = Awaited<ReturnType<typeof openStores>>
 type Wire = Awaited<ReturnType<typeof openWire>>
 type Core = Awaited<ReturnType<typeof openCluster>>
 type Kept = Awaited<ReturnType<typeof openKept>>
-type Host = ReturnType<typeof openHost>
+type Host = Awaited<ReturnType<typeof openHost>>
 
 /** The log and the state, as this member left them. */
 async function openStores({ folder, options, log, started }: Basis) {
@@ -249,7 +251,8 @@ async function openCluster(
     clusterKey: () => clusterKey,
     version: agentVersion,
   })
-  return { raft, cluster, roster, handover, backups, admission: new Admission(cluster, signer) }
+  const sealer = new Sealer(cluster, () => clusterKey)
+  return { raft, cluster, roster, handover, backups, sealer, admission: new Admission(cluster, signer) }
 }
 
 /** What is kept beside the log: files and streams, here and on a second node. */
@@ -268,15 +271,19 @@ async function openKept(
 }
 
 /** What this host is, how loaded it is, and what runs tasks on it. */
-function openHost(
-  { folder, options, log, address }: Basis,
+async function openHost(
+  { folder, options, log, started, address }: Basis,
   { space, nodes }: Stores,
   { peers, addresses }: Wire,
-  cluster: Member,
+  { cluster, sealer }: Core,
+  { blobs }: Kept,
 ) {
   const { docker, dockerSocket, processRuntime, defaultImage = null, share } = options
   const engine = docker ? new DockerEngine(dockerSocket) : null
   const dataDir = folder.path
+  const images =
+    engine &&
+    started.add(await openImages({ engine, cluster, blobs, sealer, dataDir, log }), (it) => it.close())
   const detect = () => detectInventory({ dataDir, engine, processRuntime, defaultImage, agentVersion })
   const advertised = () => address.advertise
   const reporter = new NodeReporter({
@@ -290,6 +297,7 @@ function openHost(
     dataDir,
     gpus: () => reporter.inventory?.gpus ?? [],
     diskLow: () => space.low(),
+    pulls: () => images?.pulls.list() ?? [],
   })
   let measured: Usage | null = null
   const heartbeat = new Heartbeat({
@@ -306,10 +314,12 @@ function openHost(
   const { formerly = [] } = folder.identity
   const network = isLoopback(address.host) ? 'host' : 'auto'
   const runtimes: Runtime[] = [
-    ...(engine ? [new DockerRuntime({ engine, owner, formerly, defaultImage, network })] : []),
+    ...(engine && images
+      ? [new DockerRuntime({ engine, owner, formerly, defaultImage, network, images: images.engine })]
+      : []),
     ...(processRuntime ? [new ProcessRuntime({ folder: join(dataDir, 'processes') })] : []),
   ]
-  return { reporter, heartbeat, runtimes, usage: () => measured }
+  return { reporter, heartbeat, runtimes, images, usage: () => measured }
 }
 
 /** What this agent counts, for whoever watches it. */
@@ -335,7 +345,7 @@ async function openDoors(
   { options, log, started, address }: Basis,
   { space }: Stores,
   { http, listener }: Wire,
-  { cluster, admission, backups }: Core,
+  { cluster, admission, backups, sealer }: Core,
   kept: Kept,
   monitor: Monitor,
 ): Promise<string | undefined> {
@@ -347,6 +357,7 @@ async function openDoors(
     submitter: createDockerSubmitter(cluster),
     verifyPassword,
     admit: (request) => admission.admit(request),
+    seal: (text, context) => sealer.seal(text, context),
     backup: ({ key, kdf }) => backups.make({ key: Buffer.from(key, 'base64url'), kdf }),
     families: () => monitor.families(),
     version: agentVersion,
@@ -371,7 +382,7 @@ async function begin(
   { peers }: Wire,
   { cluster, raft, roster, handover }: Core,
   kept: Kept,
-  { reporter, heartbeat, runtimes }: Host,
+  { reporter, heartbeat, runtimes, images }: Host,
   monitor: Monitor,
   loopback: string | undefined,
 ): Promise<Pick<RunningAgent, 'founded' | 'removed'>> {
@@ -392,6 +403,7 @@ async function begin(
   started.add(new Keeper({ cluster, ...kept, log }), (it) => it.stop()).start()
   started.add(reporter, (it) => it.stop())
   void founded.then(() => reporter.start())
+  if (images) started.add(images, (it) => it.stop()).start()
   const reconciler = new NodeReconciler({
     cluster,
     ...kept,

@@ -3,7 +3,9 @@ import { agentVerbs } from './verbs/agent.ts'
 import { clusterVerbs, eventVerbs, nodeVerbs } from './verbs/cluster.ts'
 import { completionVerb } from './verbs/completion.ts'
 import { experimentVerbs } from './verbs/experiment.ts'
+import { imageVerbs } from './verbs/image.ts'
 import { loginVerbs } from './verbs/login.ts'
+import { registryVerbs } from './verbs/registry.ts'
 import { runVerb } from './verbs/run.ts'
 import type { Tool } from './tool.ts'
 
@@ -27,6 +29,8 @@ export function createProgram(tool: Tool, version: string): Command {
   runVerb(program, tool)
   experimentVerbs(program, tool)
   nodeVerbs(program, tool)
+  imageVerbs(program, tool)
+  registryVerbs(program, tool)
   clusterVerbs(program, tool)
   eventVerbs(program, tool)
   agentVerbs(program, tool)

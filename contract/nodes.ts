@@ -118,6 +118,10 @@ export const Usage = z
       .optional()
       .describe('What of the host cannot be measured just now, such as a driver that does not answer.'),
     disk_low: z.boolean(),
+    pulls: z
+      .array(z.object({ image: z.string(), bytes: z.int(), total: z.int().nullable() }))
+      .optional()
+      .describe('Images that its engine is getting.'),
   })
   .meta({ id: 'Usage' })
 export type Usage = z.infer<typeof Usage>

@@ -131,6 +131,11 @@ export const Task = z
     isolation: z.enum(['container', 'none']).nullable(),
     resources: Resources,
     gpus: z.array(z.string()),
+    image_id: z
+      .string()
+      .nullable()
+      .optional()
+      .describe('Digest of the image it runs or ran from, as its engine names it.'),
     exit_code: z.int().nullable(),
     started_at: Time.nullable(),
     finished_at: Time.nullable(),
@@ -214,7 +219,10 @@ export const Event = z
     id: z.string().describe('Grows with time; usable as a cursor.'),
     at: Time,
     code: z.string().describe('Stable, e.g. task.running.'),
-    subject: z.object({ kind: z.enum(['experiment', 'task', 'node', 'cluster', 'user']), id: z.string() }),
+    subject: z.object({
+      kind: z.enum(['experiment', 'task', 'node', 'cluster', 'user', 'image', 'registry']),
+      id: z.string(),
+    }),
     message: z.string(),
     reason: Reason.nullable(),
     actor: z.string(),

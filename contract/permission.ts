@@ -17,6 +17,7 @@ export const actions = [
   'experiment:read', 'experiment:create', 'experiment:edit', 'experiment:stop', 'experiment:delete',
   'log:read', 'artifact:read', 'metric:read', 'metric:write', 'event:read', 'blob:create', 'self:read',
   'monitoring:read',
+  'image:read', 'image:create', 'image:delete',
 ] as const // prettier-ignore
 export type Action = (typeof actions)[number]
 

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { Artifact, BackupRequest, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries, SignedIn, SignIn, User, Version, WatchEvent } from './objects.ts' // prettier-ignore
+import { imageRoutes } from './image-routes.ts'
 import { Node } from './nodes.ts' // prettier-ignore
 import { nodeRoutes } from './node-routes.ts'
 import { actions } from './permission.ts'
@@ -86,6 +87,8 @@ export const routes = {
     }),
     status: 200, reply: WatchEvent, stream: 'events', problems: ['watch_expired'],
   },
+  ...imageRoutes,
+
   'auth.can_i': { method: 'POST', path: '/auth/can-i', summary: 'May I?', access: 'self:read', body: z.strictObject({ action: z.enum(actions) }), status: 200, reply: z.object({ allowed: z.boolean() }), problems: [] },
 } as const satisfies Record<string, Route> // prettier-ignore
 

@@ -3,6 +3,7 @@ import type { Command, Entry } from './commands.ts'
 import * as blobs from './rules/blobs.ts'
 import * as eviction from './rules/eviction.ts'
 import * as experiments from './rules/experiments.ts'
+import * as images from './rules/images.ts'
 import * as health from './rules/health.ts'
 import * as idle from './rules/idle.ts'
 import * as loss from './rules/loss.ts'
@@ -54,6 +55,15 @@ const rules: Rules = {
   'blob.create': blobs.create,
   'monitorToken.create': monitoring.createMonitorToken,
   'monitorTokens.revoke': monitoring.revokeMonitorTokens,
+  'image.import': images.importImage,
+  'image.hold': images.hold,
+  'image.remove': images.remove,
+  'image.job': images.ask,
+  'image.done': images.done,
+  'image.policy': images.setPolicy,
+  'node.images': images.report,
+  'registry.put': images.putRegistry,
+  'registry.remove': images.removeRegistry,
 }
 
 /** A member that does not know a command must stop: skipping it would make its state differ from the others'. */

@@ -12,6 +12,7 @@ import type {
 import type { AttemptCommand } from './commands/attempt.ts'
 import type { MonitoringCommand } from './commands/monitoring.ts'
 import type { NodeCommand } from './commands/node.ts'
+import type { ImageCommand } from './commands/image.ts'
 import type { Kept, TableName } from './state.ts'
 
 /**
@@ -68,6 +69,7 @@ export type Command =
   | AttemptCommand
   | MonitoringCommand
   | NodeCommand
+  | ImageCommand
   | { type: 'blob.create'; sha256: string; bytes: number; holders: readonly string[] }
   /** A further node now holds a finished attempt's log, metrics or artifacts. */
   | {
@@ -99,6 +101,8 @@ export interface TaskReport {
   /** Of its host, told with the announcement. */
   readonly boot_id?: string
   readonly exit_code?: number | null
+  /** Digest of the image it runs, as the engine names it. */
+  readonly image_id?: string
   readonly started_at?: string
   readonly finished_at?: string
   readonly artifacts?: Kept | null

@@ -3,6 +3,7 @@ import type {
   Constraint,
   ExperimentSpec,
   GpuNeed,
+  ImagePolicy,
   Inventory,
   Limits,
   PriorityClass,
@@ -175,6 +176,8 @@ export interface TaskRow extends Versioned {
   readonly not_before?: string | null
   /** Earlier attempts, the newest last. */
   readonly past?: readonly PastAttempt[]
+  /** Digest of the image of the newest attempt, as its engine names it. */
+  readonly image_id?: string | null
 }
 
 export interface Eviction {
@@ -267,6 +270,84 @@ export interface BlobRow extends Versioned {
   readonly created_at: string
 }
 
+/** Content named by its digest, as manifests write it. */
+export interface BlobReference {
+  /** `sha256:` and hex. */
+  readonly digest: string
+  readonly media_type: string
+  readonly bytes: number
+}
+
+/** The image for one kind of machine. */
+export interface ImageManifest extends BlobReference {
+  readonly os: string
+  readonly architecture: string
+  readonly variant?: string
+  /** Its digest is what engines call the image's id. */
+  readonly config: BlobReference
+  readonly layers: readonly BlobReference[]
+}
+
+/** An imported image, whose blobs the store keeps. The key is its digest. */
+export interface ImageRow extends Versioned {
+  /** Of its manifest, or of the index over the manifests of several kinds of machine. */
+  readonly digest: string
+  readonly media_type: string
+  readonly manifests: readonly ImageManifest[]
+  /** Normal spelling, each of one image only. None: another image has taken its last name. */
+  readonly names: readonly string[]
+  /** Nodes that keep every blob of it. */
+  readonly holders: readonly string[]
+  readonly created_at: string | null
+  readonly imported_at: string
+  readonly imported_by: string
+  readonly last_used_at: string | null
+}
+
+/** An image in a node's engine. */
+export interface EngineImage {
+  readonly id: string
+  readonly names: readonly string[]
+  readonly bytes: number
+  readonly os: string
+  readonly architecture: string
+  /** Where the agent got it from; null: somebody else brought it, so it is not ours to remove. */
+  readonly brought: 'cluster' | 'registry' | null
+  /** When the agent first saw it. */
+  readonly since: string
+}
+
+/** All that a node's engine has, as far as it could last be asked. The key is the node's id. */
+export interface EngineImagesRow extends Versioned {
+  readonly images: readonly EngineImage[]
+}
+
+/** What a node was asked to do with an image. The key is `NODE/IMAGE`; gone when it is done. */
+export interface ImageJobRow extends Versioned {
+  readonly node: string
+  readonly kind: 'pull' | 'remove'
+  readonly image: string
+  readonly asked_at: string
+  readonly asked_by: string
+  /** Why it failed; it stays to be seen until it is asked for again. */
+  readonly reason: Reason | null
+}
+
+/** How long unused images are kept. The only row's key is `self`. */
+export interface ImagePolicyRow extends Versioned, ImagePolicy {}
+
+/** A registry that is not pulled from as anybody may. The key is its host. */
+export interface RegistryRow extends Versioned {
+  readonly host: string
+  readonly user: string | null
+  /** User and password, sealed by the cluster key: only voters can open it. */
+  readonly sealed: string | null
+  readonly ca: string | null
+  readonly insecure: boolean
+  readonly added_at: string
+  readonly added_by: string
+}
+
 /** The answer a repeated POST gets. The key is `user:idempotency-key`. */
 export interface IdempotencyRow extends Versioned {
   readonly request_sha256: string
@@ -291,6 +372,11 @@ export interface Rows {
   shares: ShareRow
   ledger: LedgerRow
   prices: PricesRow
+  images: ImageRow
+  engineImages: EngineImagesRow
+  imageJobs: ImageJobRow
+  imagePolicy: ImagePolicyRow
+  registries: RegistryRow
 }
 export type TableName = keyof Rows
 

@@ -47,6 +47,7 @@ export type Handlers = { [K in RouteId]: (call: Call<K>) => Answer<K> | Promise<
 export function createHandlers(services: Services): Handlers {
   const { people, cluster, nodes, experiments, events, logs, metrics, artifacts, blobs, watch, monitoring } =
     services
+  const { images, registries } = services
   return {
     'version.get': () => cluster.version(),
     'openapi.get': () => cluster.openApi(),
@@ -135,6 +136,19 @@ export function createHandlers(services: Services): Handlers {
 
     'monitorTokens.create': ({ actor, query }) => monitoring.createToken(actor, query),
     'monitorTokens.revoke': ({ actor }) => monitoring.revokeTokens(actor),
+    'images.import': ({ actor, query, request }) =>
+      images.import(actor, request.raw, { ...query, bytes: Number(request.headers['content-length'] ?? 0) }),
+    'images.list': ({ actor, query }) => images.list(actor, query),
+    'images.get': ({ actor, params, query }) => images.get(actor, params.image, query),
+    'images.remove': ({ actor, params }) => images.remove(actor, params.image),
+    'images.pull': ({ actor, body }) => images.ask(actor, 'pull', body),
+    'images.evict': ({ actor, body }) => images.ask(actor, 'remove', body),
+    'images.collect': ({ actor, query }) => images.collect(actor, query),
+    'imagePolicy.get': ({ actor, query }) => images.policy(actor, query),
+    'imagePolicy.set': ({ actor, body }) => images.setPolicy(actor, body),
+    'registries.list': ({ actor, query }) => registries.list(actor, query),
+    'registries.add': ({ actor, body }) => registries.add(actor, body),
+    'registries.remove': ({ actor, params }) => registries.remove(actor, params.host),
 
     watch: ({ actor, query, request, signal }) => {
       const resume = Number(lastEventId(request))

@@ -8,6 +8,7 @@ import {
   routes,
   urlOf,
 } from '../../contract/index.ts'
+import { layerOf, savedArchive } from '../services/testing/image-archives.ts'
 import { fetch2, serve, type Served } from './testing/served.ts'
 
 let served: Served
@@ -30,6 +31,8 @@ afterAll(() => served.close())
 
 const all = Object.entries<Route>(routes) as [RouteId, Route][]
 
+const image = new Uint8Array(savedArchive([{ layers: [layerOf('x')], names: ['tool:v1', 'tool:latest'] }]))
+
 /** A well-formed request to every route, at objects that exist. */
 const bodies: Partial<Record<RouteId, unknown>> = {
   'session.create': { user: 'admin', password: 'wrong' },
@@ -46,10 +49,18 @@ const bodies: Partial<Record<RouteId, unknown>> = {
   'nodes.drain': { deadline_seconds: 3600 },
   'nodes.reboot_notice': { deadline_seconds: 60, grace_seconds: 5 },
   'auth.can_i': { action: 'node:read' },
+  'images.pull': { image: 'tool:v1' },
+  'images.evict': { image: 'tool:v1', nodes: ['node-1'] },
+  'imagePolicy.set': { engine_unused_seconds: 86_400, cluster_unused_seconds: null },
+  'registries.add': { host: 'registry.lab:5000', user: 'ana', password: 'secret' },
 }
 function requestTo(id: RouteId, route: Route, experiment: string): [string, RequestInit] {
-  const params = { experiment, node: 'node-1', task: `${experiment}-worker-0`, path: 'model.json' }
-  const body = route.upload ? 'bytes' : bodies[id] === undefined ? undefined : JSON.stringify(bodies[id])
+  const params = {
+    experiment, node: 'node-1', task: `${experiment}-worker-0`, path: 'model.json',
+    image: 'tool:v1', host: 'registry.lab:5000',
+  } // prettier-ignore
+  const bytes = id === 'images.import' ? image : 'bytes'
+  const body = route.upload ? bytes : bodies[id] === undefined ? undefined : JSON.stringify(bodies[id])
   return [
     urlOf(route, { params, query: id === 'experiments.create' ? { dry_run: 1 } : {} }),
     {

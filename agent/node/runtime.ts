@@ -36,6 +36,8 @@ export interface Launch {
   readonly outputFolder: string
   /** The cluster's CA certificate, a file of this host that the task may read. */
   readonly caFile: string | null
+  /** Called when its image has to be brought to this host first. */
+  readonly onPull?: (image: string) => void
 }
 
 export interface Found {
@@ -43,6 +45,8 @@ export interface Found {
   readonly attempt: number
   /** Container id, or the attempt's process folder. */
   readonly handle: string
+  /** Digest of the image it was made of, as the engine names it. */
+  readonly imageId?: string
   /** null: created, but not started yet. */
   readonly startedAt: string | null
   readonly exit: Exit | null

@@ -89,8 +89,7 @@ export class TaskRunner {
     if (!found.exit) {
       side.push(stopWhenDue(attempt, found, this.#context, this.#stop.signal, watching))
       // Sent along the way: a final report does not wait for it.
-      if (attempt.task.state !== 'Running')
-        side.push(reports.send(attempt.report('Running', found.startedAt), watching))
+      if (attempt.task.state !== 'Running') side.push(reports.send(attempt.runningReport(found), watching))
     }
     // They end with the attempt, and what they throw then is that they were called off.
     const settled = Promise.allSettled(side)

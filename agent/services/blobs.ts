@@ -14,7 +14,7 @@ export interface BlobService {
   create(actor: Actor, body: Readable, upload: Upload): Promise<Blob>
 }
 
-const mostAtOnce = 16
+export const mostUploads = 16
 /** Time for the second copy: a minute, and more for large files, at 4 MB/s. */
 const copyMs = (bytes: number) => 60_000 + Math.ceil(bytes / 4000)
 
@@ -36,7 +36,7 @@ export function createBlobs(deps: ServiceDeps): BlobService {
     async create(actor, body, upload) {
       demand(actor, 'blob:create')
       if ((upload.bytes ?? 0) > maxUpload) throw tooLarge(maxUpload)
-      if (running >= mostAtOnce) throw new ProblemError('busy', `${running} uploads run already`)
+      if (running >= mostUploads) throw new ProblemError('busy', `${running} uploads run already`)
       space.check()
       running++
       try {
@@ -48,9 +48,15 @@ export function createBlobs(deps: ServiceDeps): BlobService {
   }
 }
 
-async function copied({ cluster, blobs }: ServiceDeps, sha256: string, bytes: number): Promise<string[]> {
+/** The nodes that have it once a second one does; throws when none can be had. */
+export async function copied(
+  { cluster, blobs }: ServiceDeps,
+  sha256: string,
+  bytes: number,
+  together?: string,
+): Promise<string[]> {
   const signal = AbortSignal.timeout(copyMs(bytes))
-  const holders = await blobs.replicate(sha256, signal).catch((cause: unknown) => {
+  const holders = await blobs.replicate(sha256, signal, together).catch((cause: unknown) => {
     if (cause instanceof ProblemError) throw cause
     throw new ProblemError('node_unreachable', 'no second node took a copy', { cause })
   })
@@ -59,7 +65,7 @@ async function copied({ cluster, blobs }: ServiceDeps, sha256: string, bytes: nu
   return holders
 }
 
-function limited(body: Readable, most: number): Readable {
+export function limited(body: Readable, most: number): Readable {
   let size = 0
   const counter = new Transform({
     transform(chunk: Buffer, _encoding, done) {
@@ -76,5 +82,5 @@ function limited(body: Readable, most: number): Readable {
   return body.pipe(counter)
 }
 
-const tooLarge = (most: number) =>
+export const tooLarge = (most: number) =>
   new ProblemError('too_large', `an upload may have at most ${formatBytes(most)}`)

@@ -19,6 +19,8 @@ export interface ServiceDeps {
   readonly backup: (request: BackupRequest) => Promise<AsyncIterable<Uint8Array>>
   /** This agent's metrics, as they are now. */
   readonly families: () => readonly Family[]
+  /** Seals a text by the cluster key, here or on a voter. */
+  readonly seal: (text: string, context: string) => Promise<string>
   readonly version: string
   readonly demo: boolean
   /** Wall clock, ms: what people see. */

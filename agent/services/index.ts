@@ -4,11 +4,13 @@ import { type ClusterService, createClusterService } from './cluster.ts'
 import type { ServiceDeps } from './context.ts'
 import { createEvents, type EventService } from './events.ts'
 import { createExperiments, type ExperimentService } from './experiments.ts'
+import { createImages, type ImageService } from './images.ts'
 import { createLogs, type LogService } from './logs.ts'
 import { createMetrics, type MetricService } from './metrics.ts'
 import { createMonitoring, type MonitoringService } from './monitoring.ts'
 import { createNodes, type NodeService } from './nodes.ts'
 import { createPeople, type PeopleService } from './people.ts'
+import { createRegistries, type RegistryService } from './registries.ts'
 import { Watch, type WatchService } from './watch.ts'
 
 export type { Consistency, ServiceDeps } from './context.ts'
@@ -25,6 +27,8 @@ export interface Services {
   readonly artifacts: ArtifactService
   readonly monitoring: MonitoringService
   readonly blobs: BlobService
+  readonly images: ImageService
+  readonly registries: RegistryService
   readonly watch: WatchService
   close(): void
 }
@@ -42,6 +46,8 @@ export function createServices(deps: ServiceDeps): Services {
     artifacts: createArtifacts(deps),
     monitoring: createMonitoring(deps),
     blobs: createBlobs(deps),
+    images: createImages(deps),
+    registries: createRegistries(deps),
     watch,
     close: () => watch.close(),
   }

@@ -103,7 +103,7 @@ export function createNodes({ cluster, now = Date.now }: ServiceDeps): NodeServi
 const keyOf = (row: NodeRow) => String(row.member).padStart(12, '0')
 
 /** By id or name. */
-function nodeFor(state: State, ref: string): NodeRow {
+export function nodeFor(state: State, ref: string): NodeRow {
   const row = state.nodes.get(ref) ?? state.nodes.find((node) => node.name === ref)
   if (!row)
     throw new ProblemError('not_found', `there is no node ${ref}`, { hint: 'See `submarine node list`.' })

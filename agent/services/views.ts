@@ -31,6 +31,7 @@ export function taskView(state: State, row: TaskRow): Task {
     isolation: row.runtime && isolationOf(row.runtime),
     resources: row.resources,
     gpus: [...row.gpus],
+    image_id: row.image_id ?? null,
     exit_code: row.exit_code,
     started_at: row.started_at,
     finished_at: row.finished_at,

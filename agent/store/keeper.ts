@@ -2,10 +2,14 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import { ProblemError, Sha256 } from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
+import { blobsOf, hexOf } from '../cluster/images.ts'
+import type { ImageRow } from '../cluster/state.ts'
 import type { HeldBlob } from './blobs.ts'
 import {
+  imageBlobs,
   isNamed,
   isUselessStream,
+  lonelyImages,
   lonelyUploads,
   manifestsOf,
   mayBeSwept,
@@ -94,6 +98,12 @@ export class Keeper {
         if (holders.length > 1) await this.#propose({ type: 'blob.create', sha256, bytes, holders })
       })
     }
+    for (const row of lonelyImages(cluster.state(), this.#self)) {
+      if (this.#stopped.signal.aborted) return
+      await this.#quietly(`the image ${row.names[0] ?? row.digest} has one copy only`, () =>
+        this.#copyImage(row),
+      )
+    }
   }
 
   async #repair(repair: Repair): Promise<void> {
@@ -101,6 +111,19 @@ export class Keeper {
     const holders =
       kind === 'artifacts' ? await this.#copyFiles(repair) : await this.#copyStream(repair, kind)
     if (holders.length > 1) await this.#propose({ type: 'task.copied', task, attempt, kind, holders })
+  }
+
+  /** Every blob of it to one and the same node. */
+  async #copyImage(row: ImageRow): Promise<void> {
+    const { blobs } = this.#options
+    let common: string[] | undefined
+    for (const { digest } of blobsOf(row)) {
+      await blobs.fetch(hexOf(digest), row.holders)
+      const now = await blobs.replicate(hexOf(digest), this.#patience(), row.digest)
+      common = (common ?? now).filter((node) => now.includes(node))
+      if (common.length < 2) return
+    }
+    await this.#propose({ type: 'image.hold', digest: row.digest, holders: common ?? [] })
   }
 
   async #copyStream({ task, attempt, sha256 }: Repair, kind: 'log' | 'metrics'): Promise<string[]> {
@@ -165,6 +188,10 @@ export class Keeper {
     for (const [sha256, touched] of this.#released) {
       if (unnamed.has(sha256) && !released.has(sha256)) released.set(sha256, touched)
     }
+    const { kept, passing } = imageBlobs(cluster.state(), this.#self)
+    for (const sha256 of kept) unnamed.delete(sha256)
+    // A layer that only passed through on its way to the engine need not stay as long as what nobody knows yet.
+    for (const [sha256, { touched }] of unnamed) if (passing.has(sha256)) released.set(sha256, touched)
     this.#released = released
     const now = this.#now()
     for (const blob of unnamed.values()) {

@@ -1,5 +1,6 @@
 import { isFinal } from '../../contract/index.ts'
-import type { State, TaskRow } from '../cluster/state.ts'
+import { blobsOf, hexOf } from '../cluster/images.ts'
+import type { ImageRow, State, TaskRow } from '../cluster/state.ts'
 import type { HeldBlob } from './blobs.ts'
 import type { HeldStream } from './streams.ts'
 
@@ -59,6 +60,20 @@ export function lonelyUploads(state: State, self: string): { sha256: string; byt
   return [...state.blobs]
     .filter(([, row]) => isLastHolder(state, self, present(state, row.holders)))
     .map(([sha256, row]) => ({ sha256, bytes: row.bytes }))
+}
+
+/** Imported images of which this agent has the only copy. */
+export function lonelyImages(state: State, self: string): ImageRow[] {
+  return [...state.images.values()].filter((row) => isLastHolder(state, self, present(state, row.holders)))
+}
+
+/** Digests of images' blobs: those that this agent keeps for the cluster, and those it only had to pass on. */
+export function imageBlobs(state: State, self: string): { kept: Set<string>; passing: Set<string> } {
+  const kept = new Set<string>()
+  const passing = new Set<string>()
+  for (const row of state.images.values())
+    for (const { digest } of blobsOf(row)) (row.holders.includes(self) ? kept : passing).add(hexOf(digest))
+  return { kept, passing }
 }
 
 /**

@@ -23,10 +23,16 @@ import { isAlive, signalGroup } from '../../agent/node/process/proc.ts'
 const root = fileURLToPath(new URL('../..', import.meta.url))
 export const password = 'correct horse battery staple'
 
+export interface LabEngine {
+  readonly socket: string
+  /** Of tasks that name none. */
+  readonly image?: string
+}
+
 export interface LabOptions {
   readonly agents?: number
-  /** Socket of a Docker Engine with this default image; without one, tasks run as plain processes. */
-  readonly docker?: { readonly socket: string; readonly image: string }
+  /** One engine for all agents, or one for each; without any, tasks run as plain processes. */
+  readonly docker?: LabEngine | readonly LabEngine[]
   readonly cpu?: number
   readonly memory?: number
   /** Where the data folders go; default: a new folder below the system's temporary one. */
@@ -125,6 +131,11 @@ async function processesIn(data: string): Promise<NonNullable<Running['leader']>
   return found
 }
 
+const engineArgs = (engine: LabEngine | undefined): string[] =>
+  engine
+    ? ['--docker-socket', engine.socket, ...(engine.image ? ['--default-image', engine.image] : [])]
+    : ['--no-docker', '--process-runtime']
+
 export class Lab {
   readonly folder: string
   readonly agents: readonly Agent[]
@@ -142,12 +153,12 @@ export class Lab {
     const { docker, cpu = 2, memory = 1024 ** 3, demoFile } = options
     const args = [
       '--share-cpu', String(cpu), '--share-memory', String(memory),
-      ...(docker ? ['--docker-socket', docker.socket, '--default-image', docker.image] : ['--no-docker', '--process-runtime']),
       ...(options.args ?? []),
     ] // prettier-ignore
+    const engines = docker === undefined ? [] : 'socket' in docker ? [docker] : docker
     const agents = Array.from(
       { length: options.agents ?? 3 },
-      (_, at) => new Agent(`host-${at + 1}`, folder, args),
+      (_, at) => new Agent(`host-${at + 1}`, folder, [...args, ...engineArgs(engines[at % engines.length])]),
     )
     const lab = new Lab(folder, agents)
     try {

@@ -2,6 +2,7 @@ import { holdsResources, ProblemError, type Reason } from '../../../contract/ind
 import type { Command } from '../commands.ts'
 import type { NodeRow, TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
+import { forgetNode } from './images.ts'
 import { loseAllOn } from './loss.ts'
 
 /** An admin takes a node out for good. Its member follows: the leader makes raft's membership as the nodes are. */
@@ -19,6 +20,7 @@ export function removeNode(
   )
   if (!force) checkDispensable(tx, node, running)
   tx.delete('nodes', id)
+  forgetNode(tx, id)
   tx.event('node.removed', { kind: 'node', id }, `${tx.who} removed node ${node.name}`)
   const reason: Reason = {
     code: 'node_removed',
@@ -38,8 +40,9 @@ function checkDispensable(tx: Transaction, { id, name }: NodeRow, running: reado
   const kept = [...tx.state.tasks.values()].filter((task) =>
     [task.log, task.metrics, task.artifacts].some(isAlone),
   )
-  if (!kept.length && !tx.state.blobs.some(isAlone)) return
-  const what = kept.length ? `what was kept of ${tasks(kept)}` : 'an uploaded file'
+  const image = tx.state.images.find(isAlone)
+  if (!kept.length && !image && !tx.state.blobs.some(isAlone)) return
+  const what = kept.length ? `what was kept of ${tasks(kept)}` : image ? `the image ${image.names[0] ?? image.digest}` : 'an uploaded file' // prettier-ignore
   throw new ProblemError('conflict', `${name} holds the only copy of ${what}`, {
     hint: 'While its agent runs, a second copy is made within a minute. --force gives the only copy up.',
   })

@@ -3,6 +3,7 @@ import type { Command, TaskReport } from '../commands.ts'
 import type { TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { conclude } from './conclude.ts'
+import { noteUse } from './images.ts'
 import { settle, taskEvent } from './settle.ts'
 
 /** A node tells what it sees of an attempt. Only forward: repeats and late reports change nothing. */
@@ -24,6 +25,7 @@ export function report(tx: Transaction, command: TaskReport): void {
   const forward = command.state === task.state || isLegal(task.state, command.state)
   if (!forward) return
   const seen = merge(task, command)
+  if (command.image_id !== undefined && command.image_id !== task.image_id) noteUse(tx, command.image_id)
   const { state, reason = null } = command
   if (state === 'Succeeded' || state === 'Failed' || state === 'Stopped')
     return conclude(tx, { ...seen, finished_at: command.finished_at ?? tx.at }, { state, reason })
@@ -38,6 +40,7 @@ function merge(task: TaskRow, command: TaskReport): TaskRow {
     token_sha256: command.token_sha256 ?? task.token_sha256,
     boot_id: command.boot_id ?? task.boot_id ?? null,
     exit_code: command.exit_code ?? task.exit_code,
+    ...(command.image_id === undefined ? {} : { image_id: command.image_id }),
     started_at: command.started_at ?? task.started_at,
     artifacts: command.artifacts ?? task.artifacts,
     log: command.log ?? task.log,

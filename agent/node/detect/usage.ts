@@ -9,6 +9,7 @@ export interface UsageOptions {
   /** The GPUs found at detection; their figures are null while nvidia-smi fails. */
   readonly gpus: () => readonly Gpu[]
   readonly diskLow: () => boolean
+  readonly pulls?: () => NonNullable<Usage['pulls']>
   readonly nvidia?: () => Promise<GpuReading[]>
 }
 
@@ -45,6 +46,7 @@ export class UsageReader {
       load1: os.loadavg()[0] ?? 0,
       gpus: known.map(({ uuid }) => this.#gpus.get(uuid) ?? unknownGpu(uuid)),
       disk_low: this.#options.diskLow(),
+      ...(this.#options.pulls ? { pulls: this.#options.pulls() } : {}),
     }
   }
 

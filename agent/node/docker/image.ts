@@ -1,57 +1,207 @@
-import type { Readable } from 'node:stream'
 import type Docker from 'dockerode'
+import { formatImage, normalImage, parseImage } from '../../../contract/index.ts'
+import { bytesOf, idsOf, imageFor } from '../../cluster/images.ts'
+import type { ImageRow, State } from '../../cluster/state.ts'
+import type { Brought } from '../images/brought.ts'
+import type { Pulls } from '../images/pulls.ts'
+import type { LoopbackRegistry } from '../images/registry.ts'
+import type { Upstream } from '../images/upstream.ts'
 import { StartFailure } from '../runtime.ts'
-import { gone, messageOf, statusOf } from './engine.ts'
+import { type DockerEngine, gone, messageOf, statusOf } from './engine.ts'
+import { pull, PullError } from './pull.ts'
 
-/** Have the image on this engine, pulling it when it is absent. Throws StartFailure `image_missing`. */
-export async function ensureImage(docker: Docker, image: string, signal?: AbortSignal): Promise<void> {
-  if (await docker.getImage(image).inspect().catch(gone)) return
-  try {
-    await pull(docker, image, signal)
-  } catch (error) {
-    signal?.throwIfAborted()
-    // Without an answer the engine itself is down; that is no fault of the image.
-    if (statusOf(error) === undefined && !(error instanceof PullError)) throw error
-    throw missing(image, messageOf(error), error)
+export interface ImagesOptions {
+  readonly engine: DockerEngine
+  /** Without a cluster, as in tests of the engine alone, images come from where their names say. */
+  readonly cluster?: {
+    readonly state: () => State
+    readonly registry: Pick<LoopbackRegistry, 'host' | 'credentials'>
+    readonly upstream: Upstream
+    readonly pulls: Pulls
+    readonly brought: Brought
   }
-  // A registry may answer well and yet hold nothing for this machine's architecture.
-  if (!(await docker.getImage(image).inspect().catch(gone)))
-    throw missing(image, 'the registry has no image for this kind of machine')
+  /** How long a pull may stand still, ms. */
+  readonly idleMs?: number
+}
+
+export interface EnsureOptions {
+  readonly signal?: AbortSignal | undefined
+  /** Called when it has to be brought first. */
+  readonly onPull?: (() => void) | undefined
+}
+
+/** Where an image comes from, and how the engine is asked for it. */
+interface Source {
+  readonly kind: 'cluster' | 'registry'
+  readonly reference: string
+  readonly credentials?: { username: string; password: string; serveraddress: string }
+  readonly total?: number
+}
+
+/** Has images ready on this host's engine. What is on its way is waited for by all who need it. */
+export class EngineImages {
+  readonly #options: ImagesOptions
+  readonly #running = new Map<string, { done: Promise<string>; stop: AbortController; waiting: number }>()
+
+  constructor(options: ImagesOptions) {
+    this.#options = options
+  }
+
+  /**
+   * The image is on the engine: its id there. What the cluster keeps under the name wins over what the engine has
+   * under it, so that the same name runs the same image on every node. Throws StartFailure `image_missing`.
+   */
+  async ensure(name: string, options: EnsureOptions = {}): Promise<string> {
+    const docker = await this.#options.engine.client()
+    const row = this.#row(name)
+    const present = await this.#present(docker, name, row)
+    if (present) return present
+    options.onPull?.()
+    return this.#shared(row?.digest ?? normalImage(name), options.signal, (signal) =>
+      this.#bring(docker, name, signal),
+    )
+  }
+
+  /** Not by force: one that a container was made of stays. */
+  async remove(name: string): Promise<void> {
+    const docker = await this.#options.engine.client()
+    const row = this.#row(name)
+    const found = row ? await firstOf(idsOf(row), (id) => inspect(docker, id)) : await inspect(docker, name)
+    if (!found) return
+    const byId = name.startsWith('sha256:') || row !== undefined
+    const names = byId ? [...(found.RepoTags ?? []), ...(found.RepoDigests ?? [])] : [name]
+    // An id alone cannot be removed while it has several names.
+    for (const one of names.length ? names : [found.Id]) await docker.getImage(one).remove().catch(gone)
+  }
+
+  #row(name: string): ImageRow | undefined {
+    const { cluster } = this.#options
+    return cluster && imageFor(cluster.state(), name)
+  }
+
+  async #present(docker: Docker, name: string, row: ImageRow | undefined): Promise<string | undefined> {
+    const found = await inspect(docker, name)
+    if (!row) return found?.Id
+    const ids = idsOf(row)
+    if (found && ids.includes(found.Id)) return found.Id
+    const other = await firstOf(ids, (id) => inspect(docker, id))
+    if (other) await tag(docker, other.Id, row.names)
+    return other?.Id
+  }
+
+  /** One pull for all who wait for it; it ends when the last of them leaves. */
+  async #shared(
+    key: string,
+    signal: AbortSignal | undefined,
+    bring: (signal: AbortSignal) => Promise<string>,
+  ): Promise<string> {
+    let running = this.#running.get(key)
+    if (!running) {
+      const stop = new AbortController()
+      running = { stop, waiting: 0, done: bring(stop.signal).finally(() => this.#running.delete(key)) }
+      running.done.catch(() => undefined)
+      this.#running.set(key, running)
+    }
+    const mine = running
+    mine.waiting++
+    const left = new Promise<never>((_, reject) => {
+      signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+      if (signal?.aborted) reject(signal.reason as Error)
+    })
+    try {
+      return await Promise.race([mine.done, left])
+    } finally {
+      if (--mine.waiting === 0) {
+        if (this.#running.get(key) === mine) this.#running.delete(key)
+        mine.stop.abort(new Error('nobody waits for the image any more'))
+      }
+    }
+  }
+
+  async #bring(docker: Docker, name: string, signal: AbortSignal): Promise<string> {
+    const { cluster, idleMs } = this.#options
+    const progress = cluster?.pulls.begin(normalImage(name))
+    try {
+      const { source, row } = await this.#source(name, signal)
+      const timing = idleMs === undefined ? {} : { idleMs }
+      await pull(docker, source.reference, { ...source, ...timing, signal, progress })
+      return await this.#pulled(docker, name, source, row)
+    } catch (error) {
+      signal.throwIfAborted()
+      if (error instanceof StartFailure) throw error
+      // Without an answer the engine itself is down; that is no fault of the image.
+      if (statusOf(error) === undefined && !(error instanceof PullError)) throw error
+      throw missing(name, messageOf(error), error)
+    } finally {
+      progress?.end()
+    }
+  }
+
+  /** The cluster's own copy, a registry that it has credentials for, or wherever the engine finds the name. */
+  async #source(name: string, signal: AbortSignal): Promise<{ source: Source; row?: ImageRow }> {
+    const { cluster } = this.#options
+    const row = this.#row(name)
+    const parsed = parseImage(name)
+    if (!cluster) return { source: { kind: 'registry', reference: name } }
+    const { host, credentials } = cluster.registry
+    if (row) {
+      const reference = `${host}/cluster/${parsed?.repository ?? 'image'}@${row.digest}`
+      return { source: { kind: 'cluster', reference, credentials, total: bytesOf(row) }, row }
+    }
+    const at = parsed && cluster.upstream.path(parsed)
+    if (!parsed || !at) return { source: { kind: 'registry', reference: name } }
+    const digest = parsed.digest ?? (await cluster.upstream.digestOf(parsed, signal))
+    return { source: { kind: 'registry', reference: `${host}/${at}@${digest}`, credentials } }
+  }
+
+  /** By its own names; the one that it was pulled by is of no use to anybody. */
+  async #pulled(docker: Docker, name: string, source: Source, row: ImageRow | undefined): Promise<string> {
+    const found = await inspect(docker, source.reference)
+    // A registry may answer well and yet hold nothing for this machine's architecture.
+    if (!found) throw missing(name, 'there is no image for this kind of machine under that name')
+    const { cluster } = this.#options
+    if (source.credentials) {
+      await tag(docker, found.Id, [...new Set([...(row?.names ?? []), ...withoutDigest(name)])])
+      const named = (await inspect(docker, found.Id))?.RepoTags ?? []
+      if (named.length) await docker.getImage(source.reference).remove().catch(gone)
+    }
+    await cluster?.brought.add(found.Id, source.kind)
+    return found.Id
+  }
 }
 
 function missing(image: string, why: string, cause?: unknown): StartFailure {
   return new StartFailure(
     'image_missing',
     `The image ${image} is not on this host and could not be pulled: ${why.trim()}. ` +
-      `Check its name, make the registry reachable from this host, or bring it with "docker load" (docker save ${image} on a host that has it).`,
+      `Check its name, bring it to every node with \`submarine image import FILE\` (docker save ${image} > FILE on a host that has it), ` +
+      'or make its registry reachable from this host; one that asks for a password is added with `submarine registry add`.',
     cause,
   )
 }
 
-class PullError extends Error {}
+const inspect = (docker: Docker, name: string) => docker.getImage(name).inspect().catch(gone)
 
-async function pull(docker: Docker, image: string, signal?: AbortSignal): Promise<void> {
-  const tagged = /@|:[^/]*$/.test(image) ? image : `${image}:latest`
-  const progress = (await docker.pull(tagged, signal ? { abortSignal: signal } : {})) as Readable
-  const stop = () => progress.destroy()
-  signal?.addEventListener('abort', stop)
-  try {
-    let rest = ''
-    for await (const chunk of progress) {
-      const lines = (rest + String(chunk)).split('\n')
-      rest = lines.pop() ?? ''
-      lines.forEach(throwIfError)
-    }
-    throwIfError(rest)
-    signal?.throwIfAborted()
-  } finally {
-    signal?.removeEventListener('abort', stop)
+async function firstOf<T, R>(
+  items: readonly T[],
+  look: (item: T) => Promise<R | undefined>,
+): Promise<R | undefined> {
+  for (const item of items) {
+    const found = await look(item)
+    if (found !== undefined) return found
   }
 }
 
-/** The engine answers 200 before it begins; what goes wrong later stands in a line of its progress. */
-function throwIfError(line: string): void {
-  if (!line.trim()) return
-  const { error } = JSON.parse(line) as { error?: string }
-  if (error) throw new PullError(error)
+async function tag(docker: Docker, id: string, names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    const parsed = parseImage(name)
+    if (parsed?.tag === undefined) continue
+    const { tag: text, ...rest } = parsed
+    await docker.getImage(id).tag({ repo: formatImage(rest), tag: text })
+  }
+}
+
+function withoutDigest(name: string): string[] {
+  const { digest: _, ...parsed } = parseImage(name) ?? { repository: '' }
+  return parsed.tag === undefined ? [] : [formatImage(parsed)]
 }

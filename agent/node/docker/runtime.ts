@@ -7,7 +7,7 @@ import { nanoseconds } from '../log/time.ts'
 import { type Exit, type Found, type Launch, type LogResume, type Runtime, StartFailure } from '../runtime.ts'
 import { type DockerEngine, gone, messageOf, statusOf } from './engine.ts'
 import { FrameParser, RecordMaker } from './frames.ts'
-import { ensureImage } from './image.ts'
+import { EngineImages } from './image.ts'
 import { containerName, containerSpec, type Host, labelFilter, labels, type Owner } from './spec.ts'
 
 export interface DockerOptions {
@@ -19,6 +19,8 @@ export interface DockerOptions {
   readonly defaultImage: string | null
   /** `host` where the agent only listens on loopback, which no bridged container can reach; default: what the engine has. */
   readonly network?: 'auto' | 'host'
+  /** Default: from wherever the engine itself finds them. */
+  readonly images?: Pick<EngineImages, 'ensure'>
 }
 
 /** The longest the engine is believed without being asked again, ms. */
@@ -28,9 +30,11 @@ const recheck = 3000
 export class DockerRuntime implements Runtime {
   readonly name = 'docker'
   readonly #options: DockerOptions
+  readonly #images: Pick<EngineImages, 'ensure'>
 
   constructor(options: DockerOptions) {
     this.#options = options
+    this.#images = options.images ?? new EngineImages({ engine: options.engine })
   }
 
   async start(launch: Launch, signal?: AbortSignal): Promise<Found> {
@@ -152,9 +156,9 @@ export class DockerRuntime implements Runtime {
         'image_missing',
         'The experiment names no image and this agent has no default one. Name one under environment, or start the agent with --default-image.',
       )
-    await ensureImage(docker, image, signal)
+    const id = await this.#images.ensure(image, { signal, onPull: () => launch.onPull?.(image) })
     signal?.throwIfAborted()
-    const spec = containerSpec(launch, image, this.#options.owner, await this.#host(docker))
+    const spec = containerSpec(launch, id, this.#options.owner, await this.#host(docker))
     try {
       return (await docker.createContainer(spec)).id
     } catch (error) {
@@ -253,6 +257,7 @@ function foundOf(info: Docker.ContainerInspectInfo): Found | undefined {
     task,
     attempt: Number(attempt),
     handle: info.Id,
+    imageId: info.Image,
     startedAt: state.Status === 'created' ? null : state.StartedAt,
     exit: ended
       ? { exitCode: state.ExitCode, oomKilled: state.OOMKilled, failure: null, finishedAt: state.FinishedAt }

@@ -79,6 +79,10 @@ export class Attempt {
     }
   }
 
+  runningReport({ startedAt, imageId }: Found): TaskReport {
+    return { ...this.report('Running', startedAt), ...(imageId ? { image_id: imageId } : {}) }
+  }
+
   finalReport(finished: Finished): TaskReport {
     const { exit, stopped, startedAt } = this.#record
     if (!exit) throw new Error('an attempt without an end cannot be reported')
@@ -96,6 +100,7 @@ export class Attempt {
     return {
       ...this.report(rescued ? 'Failed' : outcome.state, startedAt),
       ...(reason ? { reason } : {}),
+      ...(this.found?.imageId ? { image_id: this.found.imageId } : {}),
       exit_code: exit.exitCode,
       finished_at: milliseconds(exit.finishedAt),
       artifacts,

@@ -87,7 +87,8 @@ async function start(
   either: AbortSignal,
 ): Promise<Found> {
   const { runtime, timing, log } = context
-  const launch = launchOf(attempt, context)
+  const onPull = (image: string) => tellPull(attempt, context, image, either)
+  const launch = { ...launchOf(attempt, context), onPull }
   for (const deadline = Date.now() + timing.startPatience; ;) {
     try {
       attempt.found = await runtime.start(launch, either)
@@ -106,6 +107,13 @@ async function start(
     }
     await delay(timing.retry, undefined, { signal })
   }
+}
+
+/** That it waits for its image goes through the log once; how far that is, nodes tell one another live. */
+function tellPull(attempt: Attempt, { reports }: RunnerContext, image: string, signal: AbortSignal): void {
+  const reason = { code: 'pulling', message: `this node is getting the image ${image}` }
+  // A late one does no harm: a task that runs does not start again.
+  reports.send({ ...attempt.report('Starting'), reason }, signal).catch(() => undefined)
 }
 
 /** A start that was called off may have come to something. */

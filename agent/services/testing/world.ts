@@ -71,6 +71,7 @@ export class World {
       submitter: createDockerSubmitter(agent),
       // The hash of a double's password is the password.
       verifyPassword: async (given, hashed) => given === hashed,
+      seal: async (text, context) => `sealed ${context} ${text.length}`,
       backup: async () => Readable.from([Buffer.from('a backup')]),
       admit: async ({ name }): Promise<JoinReply> => ({
         cluster: { id: 'c-1', name: 'lab' }, member: 9, node: name, certificate: 'PEM', ca: 'PEM', peers: [],

@@ -1,0 +1,70 @@
+import { text as textOf } from 'node:stream/consumers'
+import { z } from 'zod'
+import { ProblemError } from '../../contract/index.ts'
+import type { Cluster } from './cluster.ts'
+import { open, seal } from './identity/seal.ts'
+
+/** What a registry's sealed credentials are bound to. */
+export const credentialsContext = (host: string): string => `registry:${host}`
+
+const Asked = z.object({ text: z.string().max(100_000), context: z.string().regex(/^registry:/) })
+
+/**
+ * Seals and opens secrets by the cluster key, which only voters have: other members ask one of them over the mutual
+ * TLS between agents. What can be asked for is limited to what nodes need for their work; the CA's key is not.
+ */
+export class Sealer {
+  readonly #cluster: Pick<Cluster, 'self' | 'peers' | 'status' | 'state'>
+  readonly #key: () => Buffer | undefined
+
+  constructor(cluster: Pick<Cluster, 'self' | 'peers' | 'status' | 'state'>, key: () => Buffer | undefined) {
+    this.#cluster = cluster
+    this.#key = key
+    for (const what of ['seal', 'open'] as const)
+      cluster.peers.serve(`/secrets/${what}`, async (_from, request, response) => {
+        const asked = Asked.safeParse(JSON.parse(await textOf(request)))
+        const mine = key()
+        if (!asked.success) throw new ProblemError('invalid_request', z.prettifyError(asked.error))
+        if (!mine) throw new ProblemError('no_leader', 'this agent has no cluster key')
+        response.end((what === 'seal' ? seal : open)(mine, asked.data.text, asked.data.context))
+      })
+  }
+
+  seal(text: string, context: string): Promise<string> {
+    return this.#here('seal', text, context)
+  }
+
+  open(sealed: string, context: string): Promise<string> {
+    return this.#here('open', sealed, context)
+  }
+
+  async #here(what: 'seal' | 'open', text: string, context: string): Promise<string> {
+    const key = this.#key()
+    if (key) return (what === 'seal' ? seal : open)(key, text, context)
+    let last: unknown
+    for (const node of this.#voters()) {
+      try {
+        const body = JSON.stringify({ text, context })
+        const answer = await this.#cluster.peers.request(node, {
+          method: 'POST',
+          path: `/secrets/${what}`,
+          body,
+        })
+        return await textOf(answer.body)
+      } catch (error) {
+        last = error
+      }
+    }
+    throw new ProblemError('node_unreachable', 'no voter that holds the cluster key answered', {
+      cause: last,
+    })
+  }
+
+  /** The leader first: it surely has the key. */
+  #voters(): string[] {
+    const { leader, voters } = this.#cluster.status()
+    const { nodes } = this.#cluster.state()
+    const ids = [...nodes.values()].filter(({ member }) => voters.includes(member)).map(({ id }) => id)
+    return [...new Set([...(leader ? [leader] : []), ...ids])].filter((id) => id !== this.#cluster.self.node)
+  }
+}
