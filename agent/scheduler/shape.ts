@@ -1,0 +1,50 @@
+import type { Affinity, Constraint, GpuNeed, Resources } from '../../contract/index.ts'
+import type { TaskRow } from '../cluster/state.ts'
+import type { Workload } from '../cluster/workloads.ts'
+
+/** What one task needs of a node. Tasks of one shape fit the same places, so what is learnt of one holds for all. */
+export interface Shape {
+  readonly id: number
+  /** Thousandths of a core. */
+  readonly cpu: number
+  readonly memory: number
+  readonly disk: number
+  readonly gpu: number
+  readonly resources: Resources
+  readonly need: GpuNeed | undefined
+  readonly image: string | undefined
+  readonly constraints: readonly Constraint[]
+  readonly affinities: readonly Affinity[]
+}
+
+/** Hands out one shape for equal needs. */
+export class Shapes {
+  readonly #byKey = new Map<string, Shape>()
+  readonly #byWorkload = new WeakMap<Workload, Map<string, Shape>>()
+
+  of(workload: Workload, task: Pick<TaskRow, 'role' | 'resources' | 'gpu'>): Shape {
+    let roles = this.#byWorkload.get(workload)
+    if (!roles) this.#byWorkload.set(workload, (roles = new Map()))
+    const known = roles.get(task.role)
+    if (known) return known
+    const made = this.#intern(workload, task)
+    roles.set(task.role, made)
+    return made
+  }
+
+  #intern(workload: Workload, { role, resources, gpu: need }: Pick<TaskRow, 'role' | 'resources' | 'gpu'>): Shape {
+    const { constraints, affinities } = workload
+    const image = workload.roles[role]?.image
+    const { cpu, memory, disk, gpu } = resources
+    const key = JSON.stringify([cpu, memory, disk, gpu, need ?? null, image ?? null, constraints, affinities])
+    const known = this.#byKey.get(key)
+    if (known) return known
+    const made: Shape = {
+      id: this.#byKey.size,
+      cpu: Math.round(cpu * 1000),
+      memory, disk, gpu, resources, need, image, constraints, affinities,
+    } // prettier-ignore
+    this.#byKey.set(key, made)
+    return made
+  }
+}

@@ -1,0 +1,25 @@
+import type { Liveness, Reason } from '../../contract/index.ts'
+
+/** What the planner knows beside the replicated state. */
+export interface Surroundings {
+  /** The leader's wall clock, ms. */
+  readonly now: number
+  readonly liveness: (node: string) => Liveness
+  readonly diskLow: (node: string) => boolean
+  /** GPUs that are not given out now, by UUID, and why: somebody else's processes, sick ones. */
+  readonly blockedGpus: (node: string) => ReadonlyMap<string, Reason>
+  /** Names of the images that lie there: what is there need not be fetched. */
+  readonly images: (node: string) => ReadonlySet<string>
+}
+
+const nothingBlocked: ReadonlyMap<string, Reason> = new Map()
+const noImages: ReadonlySet<string> = new Set()
+
+/** Every node answers and nothing is in the way. */
+export const calm = (now: number): Surroundings => ({
+  now,
+  liveness: () => 'ready',
+  diskLow: () => false,
+  blockedGpus: () => nothingBlocked,
+  images: () => noImages,
+})
