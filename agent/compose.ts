@@ -46,6 +46,7 @@ import type { AgentOptions } from './options.ts'
 import { Backups } from './recovery/backups.ts'
 import { createMonitor, type Monitor } from './monitoring/monitor.ts'
 import { Planner } from './scheduler/planner.ts'
+import { surroundingsOf } from './scheduler/surroundings.ts'
 import { createServices } from './services/index.ts'
 import { LocalBlobs } from './store/blobs.ts'
 import { Keeper } from './store/keeper.ts'
@@ -399,7 +400,8 @@ async function begin(
     it.stop(),
   )
   started.add(new HealthLog(cluster, log), (it) => it.stop())
-  started.add(new Planner(cluster, log, monitor.planner), (it) => it.stop())
+  const surroundings = () => surroundingsOf(cluster)
+  started.add(new Planner({ cluster, surroundings, log, meter: monitor.planner }), (it) => it.stop())
   started.add(new Keeper({ cluster, ...kept, log }), (it) => it.stop()).start()
   started.add(reporter, (it) => it.stop())
   void founded.then(() => reporter.start())

@@ -99,6 +99,18 @@ export class Board {
     this.#touch(site)
   }
 
+  /** Where something begins that is all undone by `rewind`. */
+  mark(): number {
+    return this.#forgotten + this.#changes.length
+  }
+
+  /** Everything since is given back: only what was counted meanwhile has to be counted anew. */
+  rewind(mark: number): void {
+    if (mark < this.#forgotten) return
+    this.#changes.length = mark - this.#forgotten
+    for (const known of this.#capacities.values()) if (known.seen > mark) known.seen = -1
+  }
+
   refresh(surroundings: Surroundings): void {
     for (const site of this.sites) if (refresh(site, surroundings)) this.#touch(site)
   }
@@ -108,10 +120,12 @@ export class Board {
     let known = this.#capacities.get(shape)
     if (!known) this.#capacities.set(shape, (known = { of: [], total: 0, seen: -1, able: [] }))
     const end = this.#forgotten + this.#changes.length
-    if (known.seen < this.#forgotten || known.of.length !== this.sites.length) this.#countAll(shape, known)
+    if (known.seen < 0 || known.seen < this.#forgotten || known.of.length !== this.sites.length)
+      this.#countAll(shape, known)
     else if (end - known.seen > this.sites.length) this.#countAll(shape, known)
     else
-      for (let at = known.seen; at < end; at++) this.#count(shape, known, this.#changes[at - this.#forgotten] ?? 0)
+      for (let at = known.seen; at < end; at++)
+        this.#count(shape, known, this.#changes[at - this.#forgotten] ?? 0)
     known.seen = end
     return known
   }
@@ -169,8 +183,8 @@ export class Board {
   }
 
   readonly #kindOf = (gpu: Gpu | undefined): number => {
-    const { mig, shared } = (gpu ?? {}) as { mig?: { profile: string } | null; shared?: boolean }
-    const key = gpu ? JSON.stringify([gpu.model, gpu.memory, gpu.driver, gpu.cuda, mig?.profile, shared]) : ''
+    const { model, memory, driver, cuda, mig, shared } = gpu ?? {}
+    const key = JSON.stringify([model, memory, driver, cuda, mig?.profile, shared])
     const known = this.#kinds.get(key) ?? this.#kinds.size
     this.#kinds.set(key, known)
     return known
@@ -238,6 +252,8 @@ export class Board {
     // Fill the fullest shared GPU first, so that an empty one stays for a larger share.
     if (shape.need?.share !== undefined)
       return free.toSorted((a, b) => shareLeft(a) - shareLeft(b)).slice(0, count).map((device) => device.uuid) // prettier-ignore
+    // One that may be shared is the last to be taken alone.
+    free.sort((a, b) => Number(a.gpu?.shared ?? false) - Number(b.gpu?.shared ?? false))
     const chosen = chooseDevices(free.map((device) => device.gpu), count) // prettier-ignore
     return chosen.map((at) => free[at]?.uuid ?? '')
   }

@@ -1,18 +1,13 @@
 import type { Gpu } from '../../contract/index.ts'
 
-/** How two GPUs of a node reach each other, as `nvidia-smi topo` names it; what the inventory may carry. */
-type Linked = Gpu & {
-  readonly links?: Readonly<Record<string, string>>
-  readonly numa?: number | null
-}
-
-/** Higher is nearer. NV# counts its links; a bridge is nearer than a host bridge, that than another socket. */
-function nearness(a: Linked | undefined, b: Linked | undefined): number {
+/** Higher is nearer: more NVLinks, then one PCIe switch, several, the host bridge, the NUMA node, across sockets. */
+function nearness(a: Gpu | undefined, b: Gpu | undefined): number {
   const link = a && b ? (a.links?.[b.uuid] ?? b.links?.[a.uuid]) : undefined
-  if (link === undefined) return a?.numa != null && a.numa === b?.numa ? 3 : 1
-  if (link.startsWith('NV')) return 10 + (Number(link.slice(2)) || 1)
-  return { PIX: 8, PXB: 6, PHB: 4, NODE: 2, SYS: 1 }[link] ?? 1
+  if (link === undefined) return a?.numa !== undefined && a.numa === b?.numa ? 3 : 1
+  if (link.startsWith('NV')) return 10 + Number(link.slice(2))
+  return byLink[link] ?? 1
 }
+const byLink: Record<string, number> = { XGMI: 10, PIX: 8, PXB: 6, PHB: 4, NODE: 2, SYS: 1 }
 
 /** Beyond so many sets, one grown greedily from each device must do. */
 const mostSets = 2_000
@@ -25,9 +20,10 @@ export function chooseDevices(free: readonly (Gpu | undefined)[], count: number)
   const all = free.map((_, at) => at)
   if (count >= free.length) return all
   if (count === 0) return []
-  const near = free.map((a) => free.map((b) => nearness(a as Linked | undefined, b as Linked | undefined)))
+  const near = free.map((a) => free.map((b) => nearness(a, b)))
   if (isFlat(near)) return all.slice(0, count)
-  const candidates = setCount(free.length, count) <= mostSets ? combinations(free.length, count) : grown(near, count)
+  const candidates =
+    setCount(free.length, count) <= mostSets ? combinations(free.length, count) : grown(near, count)
   let best: { set: number[]; inner: number; left: number } | undefined
   for (const set of candidates) {
     const inner = cohesion(near, set)

@@ -4,9 +4,10 @@ import type { Inventory, Resources, State as RunState } from '../../contract/ind
 import type { ExperimentRow, NodeRow, State, TaskRow } from '../cluster/state.ts'
 import { emptyState } from '../cluster/transaction.ts'
 import { plan, type Surroundings } from './plan.ts'
+import { calm } from './surroundings.ts'
 
 const GiB = 1024 ** 3
-const ready: Surroundings = { liveness: () => 'ready', diskLow: () => false }
+const ready: Surroundings = calm(Date.parse('2026-03-01T08:00:00Z'))
 
 function node(member: number, cpu: number, gpus: string[] = [], inventory: Partial<Inventory> = {}): NodeRow {
   return {
@@ -63,10 +64,10 @@ describe('plan', () => {
     expect(where(result)).toEqual({ 'small-worker-0': 'node-1' })
     expect(result.wait).toEqual([
       {
-        experiment: 'gang',
+        workload: 'gang',
         reason: expect.objectContaining({
           code: 'no_room',
-          message: expect.stringContaining('for worker 2'),
+          message: expect.stringContaining('its 3 tasks start together, and there is room for 2'),
         }),
       },
     ])
@@ -89,7 +90,7 @@ describe('plan', () => {
       ready,
     )
     expect(result.place.map(({ placements }) => placements[0]?.gpus)).toEqual([['GPU-a'], ['GPU-b']])
-    expect(result.wait.map(({ experiment }) => experiment)).toEqual(['c'])
+    expect(result.wait.map(({ workload }) => workload)).toEqual(['c'])
   })
 
   it('counts what running tasks hold', () => {
@@ -102,6 +103,7 @@ describe('plan', () => {
 
   it('leaves out nodes that are silent or short of disk, and says so', () => {
     const surroundings: Surroundings = {
+      ...ready,
       liveness: (id) => (id === 'node-1' ? 'unreachable' : 'ready'),
       diskLow: (id) => id === 'node-2',
     }
@@ -110,7 +112,7 @@ describe('plan', () => {
   })
 
   it('runs a named image only in Docker, and no image where processes are allowed', () => {
-    const nodes = [node(1, 2, [], { runtimes: ['process'], default_image: null }), node(2, 2)]
+    const nodes = [node(1, 2, [], { runtimes: ['process'], default_image: null }), node(2, 1)]
     const result = plan(
       state(nodes, [experiment('plain', [{}]), experiment('image', [{}], { image: 'python:3' })]),
       ready,

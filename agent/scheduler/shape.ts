@@ -22,9 +22,13 @@ export class Shapes {
   readonly #byKey = new Map<string, Shape>()
   readonly #byWorkload = new WeakMap<Workload, Map<string, Shape>>()
 
+  get size(): number {
+    return this.#byKey.size
+  }
+
   of(workload: Workload, task: Pick<TaskRow, 'role' | 'resources' | 'gpu'>): Shape {
     let roles = this.#byWorkload.get(workload)
-    if (!roles) this.#byWorkload.set(workload, (roles = new Map()))
+    if (!roles) this.#byWorkload.set(workload, (roles = new Map<string, Shape>()))
     const known = roles.get(task.role)
     if (known) return known
     const made = this.#intern(workload, task)
@@ -32,7 +36,10 @@ export class Shapes {
     return made
   }
 
-  #intern(workload: Workload, { role, resources, gpu: need }: Pick<TaskRow, 'role' | 'resources' | 'gpu'>): Shape {
+  #intern(
+    workload: Workload,
+    { role, resources, gpu: need }: Pick<TaskRow, 'role' | 'resources' | 'gpu'>,
+  ): Shape {
     const { constraints, affinities } = workload
     const image = workload.roles[role]?.image
     const { cpu, memory, disk, gpu } = resources

@@ -1,5 +1,4 @@
 import type { Gpu, Reason } from '../../contract/index.ts'
-import { isShared } from '../cluster/rules/constraints.ts'
 import type { NodeRow, TaskRow } from '../cluster/state.ts'
 import type { Surroundings } from './surroundings.ts'
 
@@ -23,6 +22,7 @@ export interface Site {
   cpu: number
   memory: number
   disk: number
+  /** Devices that nobody has. */
   gpu: number
   devices: Device[]
   /** Why it takes nothing at all; null when it does. */
@@ -49,8 +49,8 @@ export function newSite(index: number, row: NodeRow, kindOf: (gpu: Gpu | undefin
 }
 
 export function setRow(site: Site, row: NodeRow, kindOf: (gpu: Gpu | undefined) => number): void {
-  const { cpu = 0, memory = 0, disk = 0, gpu = 0 } = row.allocatable ?? {}
-  Object.assign(site, { row, cpu: Math.round(cpu * 1000), memory, disk, gpu })
+  const { cpu = 0, memory = 0, disk = 0 } = row.allocatable ?? {}
+  Object.assign(site, { row, cpu: Math.round(cpu * 1000), memory, disk, gpu: row.gpus.length })
   const known = new Map(row.inventory?.gpus?.map((found) => [found.uuid, found]))
   const blocked = new Map(site.devices.map((device) => [device.uuid, device.blocked]))
   site.devices = row.gpus.map((uuid) => ({
@@ -69,9 +69,9 @@ export function occupy(
   site.cpu -= sign * Math.round(resources.cpu * 1000)
   site.memory -= sign * resources.memory
   site.disk -= sign * resources.disk
-  if (need?.share === undefined) site.gpu -= sign * resources.gpu
   for (const device of site.devices)
     if (uuids.includes(device.uuid)) {
+      if (device.holders === (sign === 1 ? 0 : 1)) site.gpu -= sign
       device.holders += sign
       device.promised += sign * (need?.share ?? 0)
     }
@@ -105,5 +105,6 @@ function closedWhy(row: NodeRow, { liveness, diskLow }: Surroundings): Reason | 
   return diskLow(row.id) ? { code: 'disk_low', message: 'disk low' } : null
 }
 
-/** Bytes a shared device still has to promise. */
-export const shareLeft = ({ gpu, promised }: Device): number => (gpu && isShared(gpu) ? gpu.memory - promised : 0)
+/** Bytes a shared device still has to promise; none while somebody has it alone. */
+export const shareLeft = ({ gpu, holders, promised }: Device): number =>
+  gpu?.shared && (holders === 0 || promised > 0) ? gpu.memory - promised : 0

@@ -1,39 +1,30 @@
 import { type Constraint, type Gpu, type GpuNeed, parseBytes } from '../../../contract/index.ts'
 import type { NodeRow } from '../state.ts'
-
-/** What a constraint may ask about, in a sentence that refuses another. */
-export const knownAttributes =
-  'node, arch, kernel, label.KEY, gpu.model, gpu.memory, gpu.driver, gpu.cuda' as const
+import { isKind } from './capacity.ts'
 
 /** Does the node meet it? One on GPUs asks for at least one such GPU; `usableGpu` then picks those. */
 export function meets(node: NodeRow, constraint: Constraint): boolean {
-  if (!constraint.attribute.startsWith('gpu.')) return holds(constraint, attributeOf(node, constraint.attribute))
+  if (!constraint.attribute.startsWith('gpu.'))
+    return holds(constraint, attributeOf(node, constraint.attribute))
   const gpus = node.inventory?.gpus ?? []
-  if (constraint.operator === 'not exists') return !gpus.some((gpu) => gpuAttribute(gpu, constraint.attribute) !== undefined)
+  if (constraint.operator === 'not exists')
+    return !gpus.some((gpu) => gpuAttribute(gpu, constraint.attribute) !== undefined)
   return gpus.some((gpu) => holds(constraint, gpuAttribute(gpu, constraint.attribute)))
 }
 
-/** May a task with these needs have this device? The one answer of planner and `apply`. */
+/** May a task with these needs have this device, by what it is? The one answer of planner and `apply`. */
 export function usableGpu(
   gpu: Gpu | undefined,
   need: GpuNeed | undefined,
   constraints: readonly Constraint[],
 ): boolean {
-  if ((need?.mig ?? null) !== (gpu && migProfile(gpu))) if (need?.mig !== undefined || (gpu && migProfile(gpu))) return false
-  if (isShared(gpu) !== (need?.share !== undefined)) return false
-  if (!gpu) return !need?.model && !need?.memory && !constraints.some(({ attribute }) => attribute.startsWith('gpu.'))
-  if (need?.model && !gpu.model.toLowerCase().includes(need.model.toLowerCase())) return false
-  if (need?.memory && gpu.memory < need.memory) return false
+  if (!isKind(gpu, need ?? {})) return false
   return constraints.every(
     (constraint) =>
-      !constraint.attribute.startsWith('gpu.') || holds(constraint, gpuAttribute(gpu, constraint.attribute)),
+      !constraint.attribute.startsWith('gpu.') ||
+      holds(constraint, gpu && gpuAttribute(gpu, constraint.attribute)),
   )
 }
-
-/** Fields that a later version of the inventory adds; absent on whole, unshared GPUs. */
-type Extended = Gpu & { readonly mig?: { readonly profile: string } | null; readonly shared?: boolean }
-export const migProfile = (gpu: Gpu): string | null => (gpu as Extended).mig?.profile ?? null
-export const isShared = (gpu: Gpu | undefined): boolean => (gpu as Extended | undefined)?.shared === true
 
 function attributeOf(node: NodeRow, attribute: string): string | undefined {
   if (attribute === 'node') return node.name
@@ -81,11 +72,4 @@ function compare(attribute: string, a: string, b: string): number {
     if (order !== 0) return order
   }
   return 0
-}
-
-/** `gpu.model = A100`, `label.zone in (a, b)`: as people write it. */
-export function constraintText({ attribute, operator, values }: Constraint): string {
-  if (operator === 'exists' || operator === 'not exists') return `${attribute} ${operator}`
-  const listed = operator === 'in' || operator === 'not in' ? `(${values.join(', ')})` : (values[0] ?? '')
-  return `${attribute} ${operator} ${listed}`
 }

@@ -1,10 +1,11 @@
-import { holdsResources, isFinal, ProblemError } from '../../../contract/index.ts'
+import { formatConstraint, holdsResources, isFinal, ProblemError } from '../../../contract/index.ts'
 import type { Command, Placement } from '../commands.ts'
 import type { NodeRow, TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { gangsOf, type Workload, workloadOf } from '../workloads.ts'
 import { asked, devicesFor, type Free, freeOf, holdersByNode, lacking, without } from './capacity.ts'
 import { tasksFor, waits } from './gangs.ts'
+import { meets, usableGpu } from './constraints.ts'
 import { leftBesideNominations } from './nominations.ts'
 import { settle } from './settle.ts'
 
@@ -27,6 +28,7 @@ export function place(
     const placement = placed.get(task.id)
     if (!placement) continue
     const node = checkNode(tx, placement)
+    checkConstraints(workload, task, node, placement.gpus)
     free.set(node, take(task, node, placement, free.get(node)))
     start(tx, task, placement, node.name)
   }
@@ -75,6 +77,25 @@ function checkNode(tx: Transaction, { node: id, runtime }: Placement): NodeRow {
   if (!node.inventory?.runtimes.includes(runtime))
     throw new ProblemError('conflict', `node ${node.name} has no runtime ${runtime}`)
   return node
+}
+
+/** What its spec and its queue ask of a node, and of the GPUs on it. */
+function checkConstraints(
+  { constraints }: Workload,
+  task: TaskRow,
+  node: NodeRow,
+  gpus: readonly string[],
+): void {
+  const unmet = constraints.find((constraint) => !meets(node, constraint))
+  if (unmet)
+    throw new ProblemError(
+      'conflict',
+      `node ${node.name} does not meet ${formatConstraint(unmet)}, as ${task.id} asks`,
+    )
+  const known = new Map(node.inventory?.gpus.map((gpu) => [gpu.uuid, gpu]))
+  const unfit = gpus.find((uuid) => !usableGpu(known.get(uuid), task.gpu, constraints))
+  if (unfit)
+    throw new ProblemError('conflict', `${unfit} on ${node.name} is not a GPU as ${task.id} asks for`)
 }
 
 /** What each node has left for this workload, looked up when it is first asked for. */

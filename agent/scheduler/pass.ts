@@ -1,0 +1,321 @@
+import type { Reason } from '../../contract/index.ts'
+import type { Placement } from '../cluster/commands.ts'
+import type { State } from '../cluster/state.ts'
+import { keepFor, nominationHolds } from './backfill.ts'
+import type { Board, Take } from './board.ts'
+import type { ClusterIndex } from './cluster-index.ts'
+import { runtimeFor } from './fit.ts'
+import { endOf, type Gang } from './gang.ts'
+import { boundsFor, charge, type Hold } from './holds.ts'
+import { type Entry, type Lane, type Pool, type Shares, type Turn, Turns } from './lanes.ts'
+import { hasRoom, type PlaceContext, placeGang } from './place.ts'
+import type { Plan, Preemption } from './plan.ts'
+import { findVictims } from './preemption.ts'
+import { reservationHolds } from './reservations.ts'
+import type { Surroundings } from './surroundings.ts'
+import { billOf, overQuota, weightOf } from './tally.ts'
+import { type Why, why } from './words.ts'
+
+/** Told of everything that was looked at, in order. */
+export interface Trace {
+  /** `verdict` is null when the gang was placed. */
+  visited(entry: Entry, gang: Gang, verdict: Why | null, takes: readonly Take[]): void
+}
+
+export interface PassOptions {
+  readonly trace?: Trace
+  /** Also say anew why something waits when only the figures changed. */
+  readonly texts?: boolean
+}
+
+/** So many blocked heads have room kept for them; the first of each pool is always among them. */
+const mostHeads = 3
+/** Heads for which nothing can be kept are passed over, but not without end. */
+const mostTried = 16
+/** What is placed is charged as if it ran so long, seconds: whoever is behind does not get all that is free. */
+const chargedSeconds = 3600
+
+/** One pass over everything that waits. Everything tried on the index is given back by `undo`. */
+export class Pass {
+  readonly #index: ClusterIndex
+  readonly #board: Board
+  readonly #state: State
+  readonly #surroundings: Surroundings
+  readonly #context: PlaceContext
+  readonly #trace: Trace | undefined
+  readonly #takes: Take[] = []
+  readonly #tallied: (() => void)[] = []
+  readonly #place = new Map<string, Placement[]>()
+  readonly #wait: { workload: string; reason: Reason }[] = []
+  readonly #preempt: Preemption[] = []
+  readonly #holds: Hold[] = []
+  /** Nodes, as sentences, are named only when somebody is to read them. */
+  readonly #texts: boolean
+  readonly #noRoom = new Map<string, Why>()
+  /** Tasks that were chosen to make room. */
+  readonly #leaving = new Set<string>()
+  #heads = 0
+  #tried = 0
+  readonly #headOf = new Set<string>()
+  /** The earliest end at which a family found no room beside what is kept; whoever ends later finds none either. */
+  readonly #keptOut = new Map<string, { end: number; why: Why }>()
+
+  constructor(
+    index: ClusterIndex,
+    state: State,
+    surroundings: Surroundings,
+    { trace, texts = true }: PassOptions,
+  ) {
+    this.#index = index
+    this.#board = index.board
+    this.#state = state
+    this.#surroundings = surroundings
+    this.#context = { board: index.board, images: surroundings.images }
+    this.#trace = trace
+    this.#texts = texts
+  }
+
+  *run(): Generator<void, Plan, void> {
+    this.#board.refresh(this.#surroundings)
+    yield
+    this.#holds.push(...nominationHolds(this.#index, this.#state, this.#surroundings.now))
+    this.#holds.push(...reservationHolds(this.#index, this.#state, this.#surroundings.now))
+    yield* this.#runPool('gpu')
+    yield* this.#runPool('cpu')
+    const place = [...this.#place].map(([workload, placements]) => ({ workload, placements }))
+    return { place, wait: this.#wait, preempt: this.#preempt, holds: this.#holds }
+  }
+
+  undo(): void {
+    for (const take of this.#takes.splice(0).reverse()) this.#board.giveBack(take)
+    for (const back of this.#tallied.splice(0).reverse()) back()
+  }
+
+  *#runPool(pool: Pool): Generator<void, void, void> {
+    this.#keptOut.clear()
+    const held = this.#holds.length
+    const turns = new Turns(this.#lanes(pool), this.#shares(), this.#surroundings.now)
+    for (let turn = turns.next(); turn; turn = turns.next()) {
+      yield* this.#serve(turns, turn)
+      yield
+    }
+    // Room kept for work with GPUs does not make work without any wait.
+    if (pool === 'gpu') this.#setAside(held)
+  }
+
+  /** The holds of the GPU pool are only told, not kept from the other one. */
+  #setAside(from: number): void {
+    for (const [at, hold] of this.#holds.entries())
+      if (at >= from)
+        this.#holds[at] = { ...hold, isFor: (workload) => hold.isFor(workload) || !hasGpus(workload) }
+  }
+
+  *#lanes(pool: Pool): Generator<Lane> {
+    for (const lane of this.#index.lanes.byKey.values()) if (lane.pool === pool) yield lane
+  }
+
+  *#serve(turns: Turns, turn: Turn): Generator<void, void, void> {
+    const { lane, head } = turn
+    const { array_limit } = head.workload
+    const most = array_limit === null ? Infinity : array_limit - head.running
+    let placed = 0
+    for (const gang of head.gangs) {
+      if (placed >= most) {
+        this.#block(head, gang, why.arrayLimit(head.workload))
+        break
+      }
+      const early = gang.tasks.find(
+        ({ not_before }) => not_before && Date.parse(not_before) > this.#surroundings.now,
+      )
+      if (early?.not_before) {
+        this.#block(head, gang, why.notBefore(early.not_before))
+        continue
+      }
+      const verdict = yield* this.#try(head, gang, head.running + placed === 0)
+      if (verdict) {
+        this.#block(head, gang, verdict)
+        if (verdict.forAll) return this.#blockLane(turns, turn, verdict)
+        break
+      }
+      placed++
+      const bill = gang.tasks.reduce((sum, task) => sum + billOf(task), 0) * chargedSeconds
+      const { team, user } = lane
+      turns.charge(
+        lane,
+        bill / weightOf(this.#state, `team:${team}`),
+        bill / weightOf(this.#state, `user:${user}`),
+      )
+    }
+    turns.skip(turn)
+  }
+
+  #block(entry: Entry, gang: Gang, verdict: Why): void {
+    this.#trace?.visited(entry, gang, verdict, [])
+    this.#tell(entry, verdict)
+  }
+
+  #tell(entry: Entry, verdict: Why): void {
+    const isNew = entry.told?.code !== verdict.code
+    if (!isNew && (!this.#texts || entry.told?.message === verdict.reason().message)) return
+    this.#wait.push({ workload: entry.workload.id, reason: verdict.reason() })
+  }
+
+  /** Where the first finds no room, nor do the others of its lane. */
+  #blockLane(turns: Turns, turn: Turn, verdict: Why): void {
+    turns.end(turn)
+    for (let at = turn.at + 1; at < turn.lane.members.length; at++) {
+      const entry = turn.lane.members[at]
+      const gang = entry?.gangs[0]
+      if (entry && gang) this.#block(entry, gang, verdict)
+    }
+  }
+
+  /** Placed: null. Otherwise the first rule in its way. */
+  *#try(entry: Entry, gang: Gang, first: boolean): Generator<void, Why | null, void> {
+    const { workload } = gang
+    const { now } = this.#surroundings
+    const quota = overQuota(this.#state, this.#index.tally, gang, first)
+    if (quota) return why.quota(quota)
+    if (!hasRoom(this.#board, gang)) return yield* this.#head(entry, gang)
+    const end = endOf(workload, now)
+    const bounds = boundsFor(this.#holds, workload, end)
+    const family = bounds.size ? this.#signature(gang) : ''
+    const out = this.#keptOut.get(family)
+    if (out && end >= out.end) return out.why
+    const takes = placeGang(this.#context, gang, bounds)
+    if (takes) return this.#placed(gang, takes, end, first)
+    if (!bounds.size) return yield* this.#head(entry, gang)
+    if (!this.#fitsAlone(gang)) return yield* this.#head(entry, gang)
+    const kept = why.kept(this.#holds.filter((hold) => end > hold.at && !hold.isFor(workload)), workload) // prettier-ignore
+    this.#keptOut.set(family, { end, why: kept })
+    return kept
+  }
+
+  /** Would it fit if nothing were kept for others? */
+  #fitsAlone(gang: Gang): boolean {
+    const mark = this.#board.mark()
+    const found = placeGang(this.#context, gang)
+    for (const take of found?.toReversed() ?? []) this.#board.giveBack(take)
+    this.#board.rewind(mark)
+    return found !== undefined
+  }
+
+  /** Families from which the same is kept. */
+  #signature(gang: Gang): string {
+    return (
+      gang.family + this.#holds.map((hold) => (hold.isFor(gang.workload) ? '' : ` ${hold.owner}`)).join('')
+    )
+  }
+
+  #placed(gang: Gang, takes: readonly Take[], end: number, first: boolean): null {
+    const { workload } = gang
+    this.#takes.push(...takes)
+    charge(this.#holds, workload, end, takes)
+    const { tally } = this.#index
+    for (const task of gang.tasks) tally.task(workload, unstarted(task), 1)
+    if (first) tally.running(workload, 1)
+    this.#tallied.push(() => {
+      for (const task of gang.tasks) tally.task(workload, unstarted(task), -1)
+      if (first) tally.running(workload, -1)
+    })
+    const placements = this.#place.get(workload.id) ?? []
+    this.#place.set(workload.id, placements)
+    placements.push(...placementsOf(gang, takes))
+    const entry = this.#index.lanes.entry(workload.id)
+    if (entry) this.#trace?.visited(entry, gang, null, takes)
+    return null
+  }
+
+  /** No room: the first of them have others leave for them, or room kept from when there will be some. */
+  *#head(entry: Entry, gang: Gang): Generator<void, Why, void> {
+    const noRoom = this.#noRoomFor(gang)
+    const pool = poolOf(gang)
+    if (this.#headOf.has(pool) || this.#heads >= mostHeads || this.#tried >= mostTried) return noRoom
+
+    const { now } = this.#surroundings
+    if (entry.nominatedUntil > now) return why.nominated()
+    this.#tried++
+    const bounds = boundsFor(this.#holds, gang.workload, Infinity)
+    const victims = yield* findVictims(
+      this.#context,
+      this.#index,
+      this.#state,
+      gang,
+      bounds,
+      now,
+      this.#leaving,
+    )
+    if (victims) {
+      this.#preempt.push(victims.preemption)
+      this.#holds.push(victims.hold)
+      for (const task of victims.tasks) this.#leaving.add(task)
+      return why.preempts(victims.names)
+    }
+    const hold = yield* keepFor(this.#context, this.#index, gang, bounds, now)
+    if (!hold) return noRoom
+    this.#heads++
+    this.#headOf.add(pool)
+    this.#holds.push(hold)
+    return noRoom
+  }
+
+  /** The same for all of a family. */
+  #noRoomFor(gang: Gang): Why {
+    let known = this.#noRoom.get(gang.family)
+    if (!known) this.#noRoom.set(gang.family, (known = why.noRoom(this.#board, gang)))
+    return known
+  }
+
+  #shares(): Shares {
+    const { now } = this.#surroundings
+    const known = new Map<string, number>()
+    const share = (subject: string) => {
+      const before = known.get(subject) ?? this.#index.tally.share(this.#state, subject, now)
+      known.set(subject, before)
+      return before
+    }
+    const [teams, users] = [new Set<string>(), new Set<string>()]
+    for (const lane of this.#index.lanes.byKey.values()) {
+      teams.add(`team:${lane.team}`)
+      users.add(`user:${lane.user}`)
+    }
+    // Shares are by weight, so all of them are equal when everybody had what is due.
+    const isOver = (all: ReadonlySet<string>, subject: string) => {
+      if (all.size < 2) return false
+      const total = [...all].reduce((sum, each) => sum + share(each), 0)
+      return share(subject) > (1.02 * total) / all.size
+    }
+    const over = new Map<string, boolean>()
+    const overserved = (all: ReadonlySet<string>, subject: string) => {
+      const before = over.get(subject) ?? isOver(all, subject)
+      over.set(subject, before)
+      return before
+    }
+    return {
+      team: (team) => share(`team:${team}`),
+      user: (user) => share(`user:${user}`),
+      overserved: (team, user) => overserved(teams, `team:${team}`) || overserved(users, `user:${user}`),
+    }
+  }
+}
+
+const hasGpus = ({ roles }: Gang['workload']) =>
+  Object.values(roles).some(({ resources, gpu }) => resources.gpu > 0 || gpu?.share)
+
+/** Gangs of one pool compete for the same devices. */
+const poolOf = ({ gpus, parts }: Gang): string => {
+  const need = parts[0]?.shape.need
+  return gpus === 0 ? 'cpu' : `gpu ${need?.model ?? ''} ${need?.mig ?? ''} ${need?.share ? 'shared' : ''}`
+}
+
+const unstarted = (task: Gang['tasks'][number]) => ({ ...task, started_at: null })
+
+export function placementsOf(gang: Gang, takes: readonly Take[]): Placement[] {
+  return gang.tasks.map((task, at) => {
+    const take = takes[at]
+    if (!take) throw new Error(`no place for ${task.id}`)
+    const { row } = take.site
+    const runtime = runtimeFor(row, { image: take.shape.image }) ?? 'docker'
+    return { task: task.id, attempt: task.attempt + 1, node: row.id, runtime, gpus: take.gpus }
+  })
+}
