@@ -7,11 +7,12 @@ import type { ClusterIndex } from './cluster-index.ts'
 import { runtimeFor } from './fit.ts'
 import { endOf, type Gang } from './gang.ts'
 import { boundsFor, charge, type Hold } from './holds.ts'
-import { type Entry, type Lane, type Pool, type Shares, type Turn, Turns } from './lanes.ts'
+import { type Entry, type Lane, type Pool, type Turn, Turns } from './lanes.ts'
 import { hasRoom, type PlaceContext, placeGang } from './place.ts'
 import type { Plan, Preemption } from './plan.ts'
 import { findVictims } from './preemption.ts'
 import { reservationHolds } from './reservations.ts'
+import { shareTable } from './shares.ts'
 import type { Surroundings } from './surroundings.ts'
 import { billOf, overQuota, weightOf } from './tally.ts'
 import { type Why, why } from './words.ts'
@@ -94,7 +95,11 @@ export class Pass {
   *#runPool(pool: Pool): Generator<void, void, void> {
     this.#keptOut.clear()
     const held = this.#holds.length
-    const turns = new Turns(this.#lanes(pool), this.#shares(), this.#surroundings.now)
+    const turns = new Turns(
+      this.#lanes(pool),
+      shareTable(this.#state, this.#index.tally, this.#index.lanes.byKey.values(), this.#surroundings.now),
+      this.#surroundings.now,
+    )
     for (let turn = turns.next(); turn; turn = turns.next()) {
       yield* this.#serve(turns, turn)
       yield
@@ -264,38 +269,6 @@ export class Pass {
     let known = this.#noRoom.get(gang.family)
     if (!known) this.#noRoom.set(gang.family, (known = why.noRoom(this.#board, gang)))
     return known
-  }
-
-  #shares(): Shares {
-    const { now } = this.#surroundings
-    const known = new Map<string, number>()
-    const share = (subject: string) => {
-      const before = known.get(subject) ?? this.#index.tally.share(this.#state, subject, now)
-      known.set(subject, before)
-      return before
-    }
-    const [teams, users] = [new Set<string>(), new Set<string>()]
-    for (const lane of this.#index.lanes.byKey.values()) {
-      teams.add(`team:${lane.team}`)
-      users.add(`user:${lane.user}`)
-    }
-    // Shares are by weight, so all of them are equal when everybody had what is due.
-    const isOver = (all: ReadonlySet<string>, subject: string) => {
-      if (all.size < 2) return false
-      const total = [...all].reduce((sum, each) => sum + share(each), 0)
-      return share(subject) > (1.02 * total) / all.size
-    }
-    const over = new Map<string, boolean>()
-    const overserved = (all: ReadonlySet<string>, subject: string) => {
-      const before = over.get(subject) ?? isOver(all, subject)
-      over.set(subject, before)
-      return before
-    }
-    return {
-      team: (team) => share(`team:${team}`),
-      user: (user) => share(`user:${user}`),
-      overserved: (team, user) => overserved(teams, `team:${team}`) || overserved(users, `user:${user}`),
-    }
   }
 }
 
