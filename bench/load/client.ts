@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { connect } from 'node:net'
 import { once } from 'node:events'
-import { FAILED, READ, WRITE, encodeFrame, encodePut, frameReader } from '../raft/protocol.ts'
+import { FAILED, READ, encodeFrame, encodeWrite, frameReader } from '../raft/protocol.ts'
 import type { Address } from '../raft/transport.ts'
 
 export type Done = (error?: string) => void
@@ -47,15 +47,15 @@ export async function connectToMember(address: Address): Promise<Client> {
     'data',
     frameReader(({ id, kind, body }) => pending.settle(id, kind === FAILED ? body.toString() : undefined)),
   )
-  const send = (kind: number, body: Buffer, done: Done) => {
+  const send = (encode: (id: number) => Buffer, done: Done) => {
     const id = nextId++
     if (socket.destroyed) return done('the connection was closed')
     pending.add(id, done)
-    socket.write(encodeFrame(id, kind, body))
+    socket.write(encode(id))
   }
   return {
-    write: (key, value, done) => send(WRITE, encodePut(key, value), done),
-    read: (key, done) => send(READ, Buffer.from(key), done),
+    write: (key, value, done) => send((id) => encodeWrite(id, key, value), done),
+    read: (key, done) => send((id) => encodeFrame(id, READ, Buffer.from(key)), done),
     close: () => void socket.destroy(),
   }
 }

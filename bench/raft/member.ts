@@ -14,7 +14,7 @@ import {
 } from '../../raft/index.ts'
 import { answer, config } from '../child.ts'
 import { KeyValueMachine } from './kv.ts'
-import { FAILED, OK, READ, WRITE, encodeFrame, frameReader, type Frame } from './protocol.ts'
+import { FAILED, OK, READ, WRITE, encodeFrames, frameReader, type Frame } from './protocol.ts'
 import { tcpTransport, type Address } from './transport.ts'
 
 export interface MemberConfig {
@@ -70,23 +70,27 @@ const driver = await RaftDriver.open({
 
 /** Answers of one moment share a write. */
 function replier(socket: Socket): (id: number, status: number, body: Uint8Array) => void {
-  let pending: Buffer[] = []
+  let pending: Frame[] = []
   const flush = () => {
-    const out = pending.length === 1 ? (pending[0] as Buffer) : Buffer.concat(pending)
+    const out = encodeFrames(pending)
     pending = []
     if (!socket.destroyed) socket.write(out)
   }
-  return (id, status, body) => {
+  return (id, kind, body) => {
     if (pending.length === 0) process.nextTick(flush)
-    pending.push(encodeFrame(id, status, body))
+    pending.push({ id, kind, body })
   }
 }
 
-async function handle({ kind, body }: Frame): Promise<Uint8Array> {
-  if (kind === WRITE) return (await driver.propose(body)).result
-  if (kind !== READ) throw new RaftError('codec', `unknown request ${kind}`)
-  await driver.barrier()
-  return machine.get(body.toString('latin1')) ?? new Uint8Array(0)
+const NOTHING = new Uint8Array(0)
+
+type Reply = (result: Uint8Array) => void
+
+function handle({ kind, body }: Frame<Buffer>, done: Reply, failed: (e: unknown) => void): void {
+  if (kind === WRITE) driver.propose(body).then((answer) => done(answer.result), failed)
+  else if (kind === READ)
+    driver.barrier().then(() => done(machine.get(body.toString('latin1')) ?? NOTHING), failed)
+  else failed(new RaftError('codec', `unknown request ${kind}`))
 }
 
 createServer({ noDelay: true }, (socket) => {
@@ -95,9 +99,10 @@ createServer({ noDelay: true }, (socket) => {
   socket.on(
     'data',
     frameReader((f) => {
-      handle(f).then(
+      handle(
+        f,
         (result) => reply(f.id, OK, result),
-        (e: unknown) => reply(f.id, FAILED, Buffer.from(e instanceof RaftError ? e.code : String(e))),
+        (e) => reply(f.id, FAILED, Buffer.from(e instanceof RaftError ? e.code : String(e))),
       )
     }),
   )
