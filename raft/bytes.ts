@@ -1,5 +1,21 @@
 import { RaftError } from './types.ts'
 
+/** Bytes of an integer that Writer writes. */
+export function intLength(n: number): number {
+  let length = 1
+  for (; n >= 0x8000_0000; n = Math.floor(n / 128)) length++
+  for (; n >= 0x80; n >>>= 7) length++
+  return length
+}
+
+/** Little end first, without the checks of Buffer's own way. */
+export function putU32(buf: Uint8Array, at: number, n: number): void {
+  buf[at] = n
+  buf[at + 1] = n >>> 8
+  buf[at + 2] = n >>> 16
+  buf[at + 3] = n >>> 24
+}
+
 /** Appends to a growing buffer. Integers are varints up to 2^53, little end first. */
 export class Writer {
   #buf: Buffer
@@ -21,14 +37,15 @@ export class Writer {
 
   u32(n: number): this {
     this.#reserve(4)
-    this.#pos = this.#buf.writeUInt32LE(n, this.#pos)
+    putU32(this.#buf, this.#pos, n)
+    this.#pos += 4
     return this
   }
 
   int(n: number): this {
     if (!Number.isSafeInteger(n) || n < 0)
       throw new RaftError('codec', `${n} is not a non-negative safe integer`)
-    this.#reserve(8)
+    if (this.#buf.length - this.#pos < 8) this.#reserve(intLength(n))
     const buf = this.#buf
     let pos = this.#pos
     for (; n >= 0x8000_0000; n = Math.floor(n / 128)) buf[pos++] = (n & 0x7f) | 0x80
@@ -54,13 +71,13 @@ export class Writer {
   }
 
   setU32(at: number, n: number): this {
-    this.#buf.writeUInt32LE(n, at)
+    putU32(this.#buf, at, n)
     return this
   }
 
   /** What was written, without a copy. Write no more afterwards. */
   done(): Buffer {
-    return this.#buf.subarray(0, this.#pos)
+    return this.#pos === this.#buf.length ? this.#buf : this.#buf.subarray(0, this.#pos)
   }
 
   #reserve(n: number): void {

@@ -1,4 +1,4 @@
-import { Writer } from './bytes.ts'
+import { Writer, putU32 } from './bytes.ts'
 import { writeMessage } from './codec.ts'
 import { crc32c } from './crc32c.ts'
 import { RaftError, type Message } from './types.ts'
@@ -57,8 +57,8 @@ export function frame(sizeHint: number, body: (w: Writer) => void): Buffer {
   body(w)
   const all = w.done()
   const payload = all.subarray(HEADER)
-  all.writeUInt32LE(payload.length, 0)
-  all.writeUInt32LE(crc32c(payload), 4)
+  putU32(all, 0, payload.length)
+  putU32(all, 4, crc32c(payload))
   return all
 }
 

@@ -132,9 +132,11 @@ function appendEntry(r: Raft, kind: EntryKind, data: Uint8Array): Proposed {
 
 /** Counts for the quorum when it is durable here, like everybody's. One answer speaks for all entries up to its index. */
 function acknowledgeOwn(r: Raft, index: Index): void {
+  // One that is still here has not been handed out.
   const last = r.afterSync.at(-1)
-  if (last?.type === 'appendReply' && last.to === r.id && last.term === r.term) r.afterSync.pop()
-  r.send({ type: 'appendReply', to: r.id, index, rejected: false, hintIndex: 0, hintTerm: 0 })
+  if (last?.type === 'appendReply' && last.to === r.id && last.term === r.term)
+    (last as { index: Index }).index = index
+  else r.send({ type: 'appendReply', to: r.id, index, rejected: false, hintIndex: 0, hintTerm: 0 })
 }
 
 /** Leaves a joint configuration as soon as it is applied, whoever is leader by then (thesis 4.3). */

@@ -80,17 +80,17 @@ export class Proposals {
   /** The leader changed: what was sent may be lost with the old one. */
   onLeader(): void {
     this.#registerAt = 0
-    for (const p of this.#pending.values()) p.retryAt = 0
+    this.#pending.each((p) => (p.retryAt = 0))
     this.tick()
   }
 
   tick(): void {
     if (this.#pending.size === 0) return
     const now = this.#env.now()
-    for (const p of this.#pending.values()) if (p.deadline <= now) this.#timeout(p)
+    this.#pending.each((p) => p.deadline <= now && this.#timeout(p))
     if (this.#pending.size === 0 || this.#host.leader() === NONE) return
     if (this.#client === undefined) this.#register(now)
-    else for (const p of this.#pending.values()) if (p.retryAt <= now) this.#send(p)
+    else this.#pending.each((p) => p.retryAt <= now && this.#send(p))
   }
 
   onOutcome(o: Outcome): void {
@@ -113,10 +113,10 @@ export class Proposals {
       this.#expire()
       return
     }
-    for (const { seq } of this.#pending.values()) {
+    this.#pending.each(({ seq }) => {
       const answer = sessions.answer(client, seq)
       if (answer) this.#settle(seq)?.resolve(answer)
-    }
+    })
   }
 
   onRefused({ number, commands, certain, busy }: ProposeRefused): void {
@@ -129,7 +129,7 @@ export class Proposals {
   }
 
   stop(error: Error): void {
-    for (const { seq } of this.#pending.values()) this.#settle(seq)?.reject(error)
+    this.#pending.each(({ seq }) => this.#settle(seq)?.reject(error))
   }
 
   #send(p: Pending): void {
@@ -180,9 +180,10 @@ export class Proposals {
     this.#client = undefined
     this.#nonce = this.#newNonce()
     this.#registerAt = 0
-    for (const p of this.#pending.values())
+    this.#pending.each((p) => {
       if (p.inDoubt)
         this.#settle(p.seq)?.reject(new RaftError('timeout', 'the session expired; the outcome is unknown'))
+    })
     this.tick()
   }
 

@@ -1,4 +1,4 @@
-import { Reader, Writer } from './bytes.ts'
+import { Reader, Writer, intLength } from './bytes.ts'
 import { RaftError, type Entry, type Index } from './types.ts'
 
 /**
@@ -46,7 +46,9 @@ export const MAX_SESSIONS = 1024
 
 export function encodeCommand(c: Command): Uint8Array {
   if (c.kind === 'register') return new Writer(64).byte(2).text(c.nonce).done()
-  return new Writer(c.data.length + 32).byte(1).int(c.client).int(c.seq).int(c.low).raw(c.data).done()
+  const { client, seq, low, data } = c
+  const size = 1 + intLength(client) + intLength(seq) + intLength(low) + data.length
+  return new Writer(size).byte(1).int(client).int(seq).int(low).raw(data).done()
 }
 
 export function decodeCommand(data: Uint8Array): Command {
@@ -127,8 +129,19 @@ export class Sessions {
 
 function encodeSession(s: Session): Uint8Array {
   const w = new Writer(256).int(s.low).int(s.lastUsed).int(s.answers.size)
-  for (const [seq, a] of [...s.answers].sort((x, y) => x[0] - y[0])) w.int(seq).int(a.index).bytes(a.result)
+  inOrder(s.answers).forEach((a, seq) => w.int(seq).int(a.index).bytes(a.result))
   return w.done()
+}
+
+/** They are so already, unless commands were sent again: then a sort would cost more than all the rest. */
+function inOrder(answers: ReadonlyMap<number, Answer>): ReadonlyMap<number, Answer> {
+  let last = 0
+  let sorted = true
+  answers.forEach((_, seq) => {
+    sorted &&= seq > last
+    last = seq
+  })
+  return sorted ? answers : new Map([...answers].sort((x, y) => x[0] - y[0]))
 }
 
 function decodeSession(value: Uint8Array): Session {

@@ -47,10 +47,10 @@ export class Window<T> {
   }
 
   /** Values may be taken out meanwhile; those added meanwhile come too. */
-  *values(): Generator<T> {
+  each(f: (value: T) => void): void {
     for (let n = this.first; n < this.next; n++) {
       const value = this.get(n)
-      if (value !== undefined) yield value
+      if (value !== undefined) f(value)
     }
   }
 
