@@ -12,8 +12,10 @@ import * as operations from './rules/node-operations.ts'
 import * as placement from './rules/placement.ts'
 import * as preemption from './rules/preemption.ts'
 import * as monitoring from './rules/monitoring.ts'
+import * as queues from './rules/queues.ts'
 import * as removal from './rules/removal.ts'
 import * as people from './rules/people.ts'
+import * as reservations from './rules/reservations.ts'
 import * as tasks from './rules/tasks.ts'
 import type { State } from './state.ts'
 import { Transaction } from './transaction.ts'
@@ -40,6 +42,13 @@ const rules: Rules = {
   'cluster.lead': health.lead,
   'token.create': people.createToken,
   'token.delete': people.deleteToken,
+  'queue.put': queues.putQueue,
+  'queue.delete': queues.deleteQueue,
+  'quota.put': queues.putQuota,
+  'quota.delete': queues.deleteQuota,
+  'prices.put': queues.putPrices,
+  'reservation.create': reservations.create,
+  'reservation.delete': reservations.remove,
   'experiment.create': experiments.create,
   'experiment.edit': experiments.edit,
   'experiment.stop': experiments.stop,

@@ -13,6 +13,7 @@ import type { AttemptCommand } from './commands/attempt.ts'
 import type { MonitoringCommand } from './commands/monitoring.ts'
 import type { NodeCommand } from './commands/node.ts'
 import type { ImageCommand } from './commands/image.ts'
+import type { OrderCommand } from './commands/order.ts'
 import type { Kept, TableName } from './state.ts'
 
 /**
@@ -70,6 +71,7 @@ export type Command =
   | MonitoringCommand
   | NodeCommand
   | ImageCommand
+  | OrderCommand
   | { type: 'blob.create'; sha256: string; bytes: number; holders: readonly string[] }
   /** A further node now holds a finished attempt's log, metrics or artifacts. */
   | {

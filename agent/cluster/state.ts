@@ -170,6 +170,8 @@ export interface TaskRow extends Versioned {
   readonly boot_id?: string | null
   /** Asked to leave its node; what becomes of it then. Gone with the attempt. */
   readonly evict?: Eviction | null
+  /** So long its GPUs did nothing, in this attempt. */
+  readonly idle_seconds?: number
   /** Failures that were tried again so far. */
   readonly retried?: number
   /** Not placed before: the pause after a failure. */

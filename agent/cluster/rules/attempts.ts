@@ -1,6 +1,7 @@
 import type { Reason, State } from '../../../contract/index.ts'
 import type { PastAttempt, TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
+import { accountFor } from './accounting.ts'
 import { noticeDrained } from './drained.ts'
 import { settle, taskEvent } from './settle.ts'
 
@@ -49,5 +50,6 @@ function pastOf(task: TaskRow & { finished_at: string }): PastAttempt {
 
 /** Every end of every attempt comes by here, with its row as it was when it ended. */
 function attemptEnded(tx: Transaction, task: TaskRow): void {
+  accountFor(tx, task)
   if (task.node !== null) noticeDrained(tx, task.node)
 }

@@ -10,6 +10,7 @@ import { tasksOfSpec } from '../spec-tasks.ts'
 import type { ExperimentRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { waits } from './gangs.ts'
+import { checkQueue } from './order.ts'
 import { experimentVersion, follow, requestStop, tasksOf } from './settle.ts'
 
 type Of<T extends Command['type']> = Extract<Command, { type: T }>
@@ -35,6 +36,7 @@ export function create(
     })
   }
   if (tx.get('experiments', id)) throw new ProblemError('conflict', `the id ${id} is taken`)
+  checkQueue(tx.state, spec)
   const tasks = tasksOfSpec(spec).map((task) => addTask(tx, id, task))
   tx.put('experiments', id, {
     id, name: spec.name, owner, spec, state: 'Accepted', reason: null, stop_requested: false,

@@ -7,6 +7,7 @@ import { asked, devicesFor, type Free, freeOf, holdersByNode, lacking, without }
 import { tasksFor, waits } from './gangs.ts'
 import { meets, usableGpu } from './constraints.ts'
 import { leftBesideNominations } from './nominations.ts'
+import { checkQuota, reservedOn } from './order.ts'
 import { settle } from './settle.ts'
 
 /** Place whole gangs or nothing: each of their waiting tasks, on a node that has room for it. */
@@ -23,12 +24,16 @@ export function place(
   if (!placements.length || placed.size !== placements.length || tasks.length !== placed.size)
     throw new ProblemError('conflict', `a placement must name tasks of ${id} that wait, each once`)
   checkArrayLimit(tx, workload, tasks.length)
-  const free = freeFor(tx, workload)
+  checkQuota(tx, workload, tasks)
+  const reserved = reservedOn(tx, workload)
+  const holders = holdersByNode(tx.state)
+  const free = freeFor(tx, workload, holders)
   for (const task of tasks) {
     const placement = placed.get(task.id)
     if (!placement) continue
     const node = checkNode(tx, placement)
     checkConstraints(workload, task, node, placement.gpus)
+    reserved(node, holders.get(node.id) ?? [], placement.gpus)
     free.set(node, take(task, node, placement, free.get(node)))
     start(tx, task, placement, node.name)
   }
@@ -99,8 +104,7 @@ function checkConstraints(
 }
 
 /** What each node has left for this workload, looked up when it is first asked for. */
-function freeFor(tx: Transaction, workload: Workload) {
-  const holders = holdersByNode(tx.state)
+function freeFor(tx: Transaction, workload: Workload, holders: ReadonlyMap<string, readonly TaskRow[]>) {
   const beside = leftBesideNominations(tx, workload)
   const known = new Map<string, Free>()
   return {

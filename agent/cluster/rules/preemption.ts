@@ -7,6 +7,7 @@ import { type Workload, workloadOf } from '../workloads.ts'
 import { evictGang } from './eviction.ts'
 import { tasksFor, waits } from './gangs.ts'
 import { rankOf } from './nominations.ts'
+import { mayReclaim } from './quota.ts'
 import { settle } from './settle.ts'
 
 /** Nothing is taken from what began only now, nor from the same workload again and again. */
@@ -28,8 +29,14 @@ export function preempt(
   const waiting = tasksFor(tx, preemptor).filter(waits)
   if (!waiting.length || !victims.length)
     throw new ProblemError('conflict', `${id} does not wait for the place of others`)
-  const chosen = victims.map((victim) => checkVictim(tx, preemptor, victim))
-  const leaving = chosen.flatMap(({ tasks }) => tasks)
+  const leaving: TaskRow[] = []
+  const chosen = victims.map((victim) => {
+    const checked = checkVictim(tx, preemptor, victim)
+    leaving.push(...checked.tasks)
+    // What is borrowed is told of all victims together: each alone might leave its team enough.
+    checkReason(tx, preemptor, waiting, checked.workload, leaving)
+    return checked
+  })
   for (const { workload, tasks } of chosen) yieldPlace(tx, preemptor, workload, tasks, reason)
   const graceMs = Math.max(...chosen.map(({ workload }) => workload.grace_seconds)) * 1000
   const until = new Date(Date.parse(tx.at) + graceMs + preemptionBounds.nominatedMs).toISOString()
@@ -46,10 +53,7 @@ function checkVictim(
   const workload = workloadOf(tx.state, victim.workload)
   if (!workload || workload.id === preemptor.id)
     throw new ProblemError('conflict', `${victim.workload} is nothing that could give way`)
-  const refuse = (why: string) =>
-    new ProblemError('conflict', `${workload.name} is not made to give way: ${why}`)
-  if (!workload.preemptible) throw refuse('it is not preemptible')
-  if (!mayTake(tx, preemptor, workload)) throw refuse(`it is of class ${workload.priority}`)
+  const refuse = (why: string) => refusal(workload, why)
   const named = victim.tasks && new Set(victim.tasks)
   const tasks = tasksFor(tx, workload).filter(
     (task) => holdsResources(task.state) && !task.evict && (!named || named.has(task.id)),
@@ -65,10 +69,22 @@ function checkVictim(
   return { workload, tasks }
 }
 
-/** Only a higher class takes from a lower one. */
-function mayTake(_tx: Transaction, preemptor: Workload, victim: Workload): boolean {
-  return rankOf(preemptor.priority) > rankOf(victim.priority)
+/** A higher class takes from a lower one; and whoever is guaranteed GPUs gets back what others borrowed of them. */
+function checkReason(
+  tx: Transaction,
+  preemptor: Workload,
+  waiting: readonly TaskRow[],
+  victim: Workload,
+  leaving: readonly TaskRow[],
+): void {
+  if (mayReclaim(tx.state, preemptor, waiting, victim, leaving)) return
+  if (!victim.preemptible) throw refusal(victim, 'it is not preemptible')
+  if (rankOf(preemptor.priority) > rankOf(victim.priority)) return
+  throw refusal(victim, `it is of class ${victim.priority}`)
 }
+
+const refusal = (workload: Workload, why: string) =>
+  new ProblemError('conflict', `${workload.name} is not made to give way: ${why}`)
 
 function yieldPlace(
   tx: Transaction,
