@@ -37,6 +37,15 @@ export const eventCodes = {
   'registry.changed': { subject: 'registry', meaning: 'What is known of a registry was changed.' },
   'registry.removed': { subject: 'registry', meaning: 'A registry is not used any more.' },
 
+  'queue.created': { subject: 'queue', meaning: 'Somebody made a queue.' },
+  'queue.changed': { subject: 'queue', meaning: 'What a queue takes was changed.' },
+  'queue.deleted': { subject: 'queue', meaning: 'Somebody deleted a queue, or set the default one back.' },
+  'quota.set': { subject: 'quota', meaning: 'The quota of a user, a team or the cluster was set.' },
+  'quota.deleted': { subject: 'quota', meaning: 'The quota of a user, a team or the cluster was taken away.' },
+  'prices.set': { subject: 'cluster', meaning: 'What an hour of GPU, core or memory costs was set.' },
+  'reservation.created': { subject: 'reservation', meaning: 'Nodes or GPUs were reserved for somebody for a time.' },
+  'reservation.deleted': { subject: 'reservation', meaning: 'A reservation was taken back.' },
+
   'user.signed_in': { subject: 'user', meaning: 'Somebody signed in with a password.' },
 
   'experiment.accepted': { subject: 'experiment', meaning: 'It was submitted.' },

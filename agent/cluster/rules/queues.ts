@@ -20,8 +20,12 @@ export function putQueue(tx: Transaction, { name, change, if_version }: Of<'queu
   if (most !== null && usual !== null && usual > most)
     throw invalid('/default_runtime', `expected at most the longest timeout of the queue, ${most} seconds`)
   tx.put('queues', name, next)
-  const what = before || name === defaultQueue ? 'changed' : 'created'
-  tx.event(`queue.${what}`, { kind: 'queue', id: name }, `${tx.who} ${what === 'created' ? 'made' : 'changed'} the queue ${name}`) // prettier-ignore
+  const isNew = !before && name !== defaultQueue
+  tx.event(
+    isNew ? 'queue.created' : 'queue.changed',
+    { kind: 'queue', id: name },
+    `${tx.who} ${isNew ? 'made' : 'changed'} the queue ${name}`,
+  )
 }
 
 export function deleteQueue(tx: Transaction, { name }: Of<'queue.delete'>): void {
