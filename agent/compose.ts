@@ -23,6 +23,7 @@ import { Sealer } from './cluster/sealer.ts'
 import { ClusterSigner } from './cluster/signer.ts'
 import { ClusterStateMachine } from './cluster/state-machine.ts'
 import { theCluster } from './cluster/state.ts'
+import { NodeWatch } from './cluster/node-watch/watch.ts'
 import { AddressBook } from './cluster/wire/address-book.ts'
 import { Heartbeat } from './cluster/wire/heartbeat.ts'
 import { Listener } from './cluster/wire/listener.ts'
@@ -35,11 +36,13 @@ import { httpServers, listenLoopback } from './listeners.ts'
 import { detectInventory } from './node/detect/inventory.ts'
 import { NodeReporter } from './node/detect/reporter.ts'
 import { UsageReader } from './node/detect/usage.ts'
-import { DockerEngine } from './node/docker/engine.ts'
+import { defaultDockerSocket, DockerEngine } from './node/docker/engine.ts'
 import { DockerRuntime } from './node/docker/runtime.ts'
 import { taskHost } from './node/docker/spec.ts'
 import { openImages } from './node/images/open.ts'
 import { ProcessRuntime } from './node/process/runtime.ts'
+import { sinceBoot } from './node/lease/deadlines.ts'
+import { LeaseGuard } from './node/lease/guard.ts'
 import { NodeReconciler } from './node/reconcile.ts'
 import type { Runtime } from './node/runtime.ts'
 import type { AgentOptions } from './options.ts'
@@ -301,6 +304,21 @@ async function openHost(
     pulls: () => images?.pulls.list() ?? [],
   })
   let measured: Usage | null = null
+  // The reconciler, which can end attempts, comes later.
+  const host: { reconciler?: NodeReconciler } = {}
+  const leases = new LeaseGuard({
+    cluster,
+    dataDir,
+    dockerSocket: docker ? (dockerSocket ?? defaultDockerSocket) : null,
+    expire: (task, attempt, graceSeconds) => host.reconciler?.expire(task, attempt, graceSeconds),
+    log,
+  })
+  let confirmedAt: number | undefined
+  const confirm = async () => {
+    const asked = sinceBoot()
+    await cluster.barrier()
+    confirmedAt = asked
+  }
   const heartbeat = new Heartbeat({
     peers,
     addresses,
@@ -309,6 +327,11 @@ async function openHost(
     nodes: () => [...nodes().keys()],
     usage: async () => (measured = await usage.read()),
     clock: () => performance.now(),
+    lease: {
+      officeAge: () => (confirmedAt === undefined ? null : sinceBoot() - confirmedAt),
+      heard: (at) => leases.heard(at),
+      sinceBoot,
+    },
     log,
   })
   const owner = { cluster: folder.identity.cluster, node: cluster.self.node }
@@ -320,7 +343,7 @@ async function openHost(
       : []),
     ...(processRuntime ? [new ProcessRuntime({ folder: join(dataDir, 'processes') })] : []),
   ]
-  return { reporter, heartbeat, runtimes, images, usage: () => measured }
+  return { reporter, heartbeat, runtimes, images, leases, confirm, host, usage: () => measured }
 }
 
 /** What this agent counts, for whoever watches it. */
@@ -383,23 +406,21 @@ async function begin(
   { peers }: Wire,
   { cluster, raft, roster, handover }: Core,
   kept: Kept,
-  { reporter, heartbeat, runtimes, images }: Host,
+  { reporter, heartbeat, runtimes, images, leases, confirm, host }: Host,
   monitor: Monitor,
   loopback: string | undefined,
 ): Promise<Pick<RunningAgent, 'founded' | 'removed'>> {
   started.add(heartbeat, (it) => it.stop()).start()
   const founded = found(folder, cluster)
   founded.catch(onFatal)
-  started.add(
-    keepFresh(() => cluster.barrier()),
-    (it) => it.stop(),
-  )
+  started.add(keepFresh(confirm), (it) => it.stop())
   const { replaceVoterAfterMs: replaceAfterMs } = options
   const membership = { cluster, raft, handOverKey: (node: string) => handover.give(node), log }
   started.add(new Membership({ ...membership, ...(replaceAfterMs ? { replaceAfterMs } : {}) }), (it) =>
     it.stop(),
   )
   started.add(new HealthLog(cluster, log), (it) => it.stop())
+  started.add(new NodeWatch({ cluster, log }), (it) => it.stop())
   const surroundings = () => surroundingsOf(cluster)
   started.add(new Planner({ cluster, surroundings, log, meter: monitor.planner }), (it) => it.stop())
   started.add(new Keeper({ cluster, ...kept, log }), (it) => it.stop()).start()
@@ -415,9 +436,12 @@ async function begin(
     api: { url: (runtime) => apiFor(runtime, address, loopback), caFile: join(folder.path, 'tls', 'ca.pem') },
     clusterId: folder.identity.cluster,
     nodeId: cluster.self.node,
+    leases,
     log,
   })
+  host.reconciler = reconciler
   started.add(reconciler, (it) => it.stop())
+  started.add(leases, (it) => it.stop()).start()
   await reconciler.start()
   started.add(cluster, (it) => handOver(it, log))
   started.add(heartbeat, (it) => it.announceRestart())

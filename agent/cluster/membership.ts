@@ -68,17 +68,20 @@ export class Membership {
   #candidates(): Candidate[] {
     const { cluster, raft } = this.#options
     const { progress, commit } = raft.status()
-    return [...cluster.state().nodes.values()].map(({ member }) => {
+    return [...cluster.state().nodes.values()].map(({ member, cordon }) => {
       const peer = progress.get(member)
       const ready = !!peer?.recentActive && peer.match + nearlyAll >= commit
-      return { member, ready, lost: this.#silence.isLost(member) }
+      return { member, ready, lost: this.#silence.isLost(member), leaving: cordon?.drain?.power_off ?? false }
     })
   }
 
   async #take(step: Step): Promise<void> {
     const { raft, log, handOverKey } = this.#options
     if ('handTo' in step) {
-      log.info({ to: nodeIdOf(step.handTo) }, 'this host was removed: leadership is handed over')
+      log.info(
+        { to: nodeIdOf(step.handTo) },
+        'this host was removed or is to be switched off: leadership is handed over',
+      )
       return raft.transferLeadership(step.handTo)
     }
     const { changes } = step.change

@@ -7,6 +7,8 @@ export interface Candidate {
   readonly ready: boolean
   /** Silent for so long that a live learner takes its vote. */
   readonly lost: boolean
+  /** It is to be switched off: it should neither lead nor vote. */
+  readonly leaving?: boolean
 }
 
 /** What the leader does next about the members. */
@@ -28,14 +30,23 @@ export function nextStep(nodes: readonly Candidate[], conf: ConfState, self: Nod
   const stranger = nodes.find(({ member }) => !known.includes(member))
   if (stranger) return { change: { changes: [{ type: 'learner', id: stranger.member }] } }
   const voters = nodes.filter(({ member }) => conf.voters.includes(member))
-  const spare = nodes.filter(({ member, ready }) => ready && conf.learners.includes(member))
-  if (!nodes.some(({ member }) => member === self)) return succession(voters, spare)
+  const spare = nodes.filter(
+    ({ member, ready, leaving }) => ready && !leaving && conf.learners.includes(member),
+  )
+  const here = nodes.find(({ member }) => member === self)
+  if (!here) return succession(voters, spare)
+  if (here.leaving) {
+    const others = voters.filter(({ member, leaving }) => member !== self && !leaving)
+    // With nobody to follow it, it leads on: a cluster without a leader would be worse.
+    const heir = succession(others, spare)
+    if (heir) return heir
+  }
   const removed = known.filter((id) => nodes.every(({ member }) => member !== id))
   const changes = changesOf(nodes.length, voters, spare, removed, self)
   return changes.length ? { change: { changes } } : undefined
 }
 
-/** The leader's own host was removed: another voter takes over, and there is one, before it goes. */
+/** The leader's own host was removed or goes: another voter takes over, and there is one, before it does. */
 function succession(voters: readonly Candidate[], spare: readonly Candidate[]): Step | undefined {
   const heir = voters.find(({ ready }) => ready)
   if (heir) return { handTo: heir.member }
@@ -52,12 +63,15 @@ function changesOf(
   self: NodeId,
 ): ConfChangeItem[] {
   const wanted = wantedVoters(nodes)
-  const fit = (each: Candidate) => (each.member === self ? 3 : each.ready ? 2 : each.lost ? 0 : 1)
+  const fit = (each: Candidate) =>
+    each.member === self ? 3 : each.ready && !each.leaving ? 2 : each.lost || each.leaving ? 0 : 1
   const ranked = voters.toSorted((a, b) => fit(b) - fit(a) || a.member - b.member)
   const kept = ranked.slice(0, wanted)
   const missing = wanted - kept.length
   const seats = missing <= spare.length ? missing : 0
-  const replaced = kept.filter(({ lost, member }) => lost && member !== self).slice(0, spare.length - seats)
+  const replaced = kept
+    .filter(({ lost, leaving, member }) => (lost || leaving) && member !== self)
+    .slice(0, spare.length - seats)
   const promoted = spare.slice(0, seats + replaced.length)
   const demoted = [...ranked.slice(wanted), ...replaced]
   const after = [...kept.filter((each) => !replaced.includes(each)), ...promoted]

@@ -16,7 +16,7 @@ import type { Found, Runtime } from './runtime.ts'
 import { Sweeper } from './sweep.ts'
 import { TaskRunner } from './task-runner.ts'
 import type { Taken } from './task/attempt.ts'
-import { defaultTiming, type RunnerTiming } from './task/context.ts'
+import { defaultTiming, type Leases, type RunnerTiming } from './task/context.ts'
 import { graceOf, type StopOrder } from './task/stopper.ts'
 import { newToken } from './task/environment.ts'
 import { AttemptFolders } from './task/folders.ts'
@@ -35,6 +35,7 @@ export interface ReconcilerOptions {
   readonly clusterId: string
   readonly nodeId: string
   readonly log: Logger
+  readonly leases?: Leases
   readonly timing?: Partial<RunnerTiming>
   /** Between passes that nothing asked for, ms. */
   readonly periodMs?: number
@@ -105,6 +106,11 @@ export class NodeReconciler {
     for (const { runner } of this.#runners.values()) runner.leave()
     await Promise.all([...this.#runners.values()].map(({ done }) => done))
     await this.#sweeper.settled()
+  }
+
+  /** Its lease is over: the cluster may start it elsewhere. */
+  expire(task: string, attempt: number, graceSeconds: number): void {
+    this.#runners.get(attemptKey(task, attempt))?.runner.stop({ cause: 'lease', graceSeconds })
   }
 
   /** This node left the cluster: nobody will ask for its tasks again, so they end. What they wrote stays. */

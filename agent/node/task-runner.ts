@@ -94,7 +94,11 @@ export class TaskRunner {
     // They end with the attempt, and what they throw then is that they were called off.
     const settled = Promise.allSettled(side)
     try {
-      await attempt.ended(found.exit ?? (await runtime.wait(found, watching)))
+      const exit = found.exit ?? (await runtime.wait(found, watching))
+      const { id, attempt: number } = attempt.task
+      if (!attempt.record.stopped && this.#context.leases?.endedByKeeper(id, number))
+        await attempt.save({ stopped: 'lease' })
+      await attempt.ended(exit)
     } finally {
       over.abort()
       await settled
@@ -136,12 +140,13 @@ export class TaskRunner {
 
   /** What fails here is left to the reconciler's sweep. */
   async #cleanUp(): Promise<void> {
-    const { runtime, folders, records } = this.#context
+    const { runtime, folders, records, leases } = this.#context
     const { found, task } = this.#attempt
     try {
       if (found) await runtime.remove(found)
       await folders.remove(task.id, task.attempt)
       await records.delete(task.id, task.attempt)
+      leases?.forget(task.id, task.attempt)
     } catch (error) {
       this.#log.warn({ err: error }, 'an ended attempt could not be cleaned up yet')
     }

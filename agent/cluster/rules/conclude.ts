@@ -17,6 +17,8 @@ export function conclude(tx: Transaction, task: TaskRow, end: End): void {
   if (evict?.then === 'queue') return requeue(tx, task, evict.reason)
   if (evict?.then === 'stop') return finish(tx, task, { state: 'Stopped', reason: evict.reason })
   if (evict) return retryOrFail(tx, task, workload, evict.reason)
+  // It stopped itself, so that it may start elsewhere: that is no failure of its own.
+  if (end.reason?.code === 'lease_expired') return requeueGang(tx, task, end.reason)
   if (end.state === 'Failed') return retryOrFail(tx, task, workload, end.reason ?? unexplained)
   finish(tx, task, end)
 }

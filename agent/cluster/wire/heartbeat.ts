@@ -22,6 +22,15 @@ export interface HeartbeatOptions {
   readonly addresses: Pick<AddressBook, 'learned' | 'hint'>
   /** Milliseconds on a clock that never jumps. */
   readonly clock: () => number
+  /**
+   * For leases. `officeAge`: how long ago, ms, a majority last confirmed the leader this agent follows or is; null:
+   * never. `heard`: a heartbeat sent at that time of `sinceBoot` was taken by a leader in office.
+   */
+  readonly lease?: {
+    readonly officeAge: () => number | null
+    readonly heard: (at: number) => void
+    readonly sinceBoot: () => number
+  }
   readonly log: Log
   readonly intervalMs?: number
 }
@@ -38,7 +47,11 @@ const Row = z.object({
   silent_ms: z.int().nullable(),
   usage: Usage.nullable(),
 })
-const Table = z.object({ nodes: z.array(Row), addresses: Addresses.default([]) })
+const Table = z.object({
+  nodes: z.array(Row),
+  addresses: Addresses.default([]),
+  office_ms: z.number().nullable().default(0),
+})
 const maxBytes = 4 << 20
 
 /**
@@ -117,13 +130,22 @@ export class Heartbeat {
     const now = clock()
     ledger.heard(self, now, this.#usage)
     this.#publish(ledger.table(nodes(), now, this.#restarting))
+    const { lease } = this.#options
+    if (lease) this.#taken(lease.sinceBoot(), lease.officeAge())
+  }
+
+  /** A leader deposed without knowing takes heartbeats too: it counts only as of when it was last confirmed. */
+  #taken(sentAt: number, officeAge: number | null): void {
+    if (officeAge !== null) this.#options.lease?.heard(sentAt - officeAge)
   }
 
   async #report(leader: string): Promise<boolean> {
+    const sentAt = this.#options.lease?.sinceBoot() ?? 0
     try {
       const body = await this.#tell(leader, false)
-      const { nodes, addresses } = Table.parse(JSON.parse(body))
+      const { nodes, addresses, office_ms } = Table.parse(JSON.parse(body))
       this.#hear(addresses)
+      this.#taken(sentAt, office_ms)
       // Whoever answered may have been deposed meanwhile; the next beat goes to its successor.
       this.#publish(new Map(nodes.map(({ node, ...judged }) => [node, judged])))
       return true
@@ -160,7 +182,10 @@ export class Heartbeat {
     const table = this.#ledger.table(this.#options.nodes(), now, this.#restarting)
     response.setHeader('content-type', 'application/json')
     const rows = [...table].map(([node, judged]) => ({ node, ...judged }))
-    response.end(JSON.stringify({ nodes: rows, addresses: this.#learned() } satisfies z.input<typeof Table>))
+    const office_ms = this.#options.lease?.officeAge() ?? null
+    response.end(
+      JSON.stringify({ nodes: rows, addresses: this.#learned(), office_ms } satisfies z.input<typeof Table>),
+    )
   }
 
   #learned(): [number, string][] {

@@ -9,12 +9,14 @@ export interface EngineVersion {
   readonly api: string
 }
 
+export const defaultDockerSocket = '/var/run/docker.sock'
+
 /** A Docker Engine on its socket. It may be started, stopped or upgraded while we run. */
 export class DockerEngine {
   readonly #socketPath: string
   #client: Promise<{ docker: Docker; engine: EngineVersion }> | undefined
 
-  constructor(socketPath = '/var/run/docker.sock') {
+  constructor(socketPath = defaultDockerSocket) {
     this.#socketPath = socketPath
   }
 

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { Cluster } from '../../cluster/cluster.ts'
+import type { TaskRow } from '../../cluster/state.ts'
 import type { Blobs, Space, Streams } from '../../store/store.ts'
 import type { Runtime } from '../runtime.ts'
 import type { AttemptFolders } from './folders.ts'
@@ -19,10 +20,20 @@ export interface RunnerContext {
   readonly folders: AttemptFolders
   readonly reports: Reports
   readonly node: string
+  /** Keeps the leases of this node; absent where there are none to keep. */
+  readonly leases?: Leases | undefined
   /** Folder for files that exist for a moment. */
   readonly scratch: string
   readonly log: Logger
   readonly timing: RunnerTiming
+}
+
+export interface Leases {
+  /** Throws StartFailure when the lease of what is to start is over. */
+  begin(task: TaskRow): void
+  /** The keeper ended it, in place of the agent. */
+  endedByKeeper(task: string, attempt: number): boolean
+  forget(task: string, attempt: number): void
 }
 
 /** All in ms. */

@@ -86,11 +86,12 @@ async function start(
   signal: AbortSignal,
   either: AbortSignal,
 ): Promise<Found> {
-  const { runtime, timing, log } = context
+  const { runtime, timing, leases, log } = context
   const onPull = (image: string) => tellPull(attempt, context, image, either)
   const launch = { ...launchOf(attempt, context), onPull }
   for (const deadline = Date.now() + timing.startPatience; ;) {
     try {
+      leases?.begin(attempt.task)
       attempt.found = await runtime.start(launch, either)
       return attempt.found
     } catch (error) {
