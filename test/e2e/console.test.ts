@@ -225,6 +225,33 @@ describe('the console', needs.chromium, () => {
   })
 
   // Last, since it ends the agents.
+  it('takes a node out of service and back, and says so to everybody', async () => {
+    const { page } = await at('/nodes/host-3', 'host-3')
+    const button = (name: string) => page.getByRole('main').getByRole('button', { name, exact: true })
+    await button('Cordon').click()
+    await page.getByText(/Takes nothing new since .*cordoned by admin/).waitFor()
+    await button('Uncordon').click()
+    await button('Cordon').waitFor()
+
+    await button('Drain').click()
+    const dialog = page.getByRole('dialog')
+    await dialog.getByLabel('Deadline').fill('soon')
+    await dialog.getByText(/expected a duration/).waitFor()
+    expect(await dialog.getByRole('button', { name: 'Drain' }).isDisabled()).toBe(true)
+    await dialog.getByLabel('Deadline').fill('2h')
+    await dialog.getByLabel('Reason').fill('new fans')
+    await dialog.getByRole('button', { name: 'Drain' }).click()
+    await page.getByText(/Drained by admin since .*new fans/).waitFor()
+    await new NodesPage(page).go('Nodes')
+    await page.getByRole('main').getByText('draining').waitFor()
+    expect((await lab.client().call('nodes.get', { params: { node: 'host-3' } })).cordon).toMatchObject({
+      by: 'admin',
+      reason: 'new fans',
+    })
+    await lab.client().call('nodes.uncordon', { params: { node: 'host-3' } })
+    await page.getByRole('main').getByText('draining').waitFor({ state: 'detached' })
+  })
+
   it('tells when a node falls silent, when nobody leads, and when all is well again', async () => {
     const [, second, third] = lab.agents
     const opened = await at('/nodes', 'Nodes')
