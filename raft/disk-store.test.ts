@@ -241,6 +241,27 @@ describe('what was written is found again', () => {
     expect(await collect(s.openSnapshot())).toBe('twelve')
   })
 
+  test('a snapshot that is let go while it is read stays until it is read', async () => {
+    const s = await create()
+    const files = () => readdir(path.join(dir, 'snapshots'))
+    await s.append(range(2, 20), { term: 1, vote: 7, commit: 20 }, true)
+    await s.createSnapshot({ index: 5, term: 1, conf }, chunks('five'))
+    const held = s.holdSnapshot()
+    const reading = [held.read(0), held.read(1), held.read(0)].map((data) => data[Symbol.asyncIterator]())
+    const [whole, givenUp, late] = reading as [(typeof reading)[0], (typeof reading)[0], (typeof reading)[0]]
+    const first = whole.next() // the disk works on it
+    await givenUp.next()
+    await held.release()
+    await s.createSnapshot({ index: 9, term: 1, conf }, chunks('nine'))
+    await givenUp.return?.()
+    expect((await files()).toSorted()).toEqual(['5-1.snap', '9-1.snap'])
+    expect(String((await first).value)).toBe('five')
+    expect((await whole.next()).done).toBe(true)
+    expect(await files()).toEqual(['9-1.snap'])
+    await expect(late.next()).rejects.toMatchObject({ code: 'dropped' })
+    await s.append(range(21, 21), undefined, true)
+  })
+
   test('many batches over several opens', async () => {
     let s = await create()
     let next = 2

@@ -113,20 +113,38 @@ export class SnapshotFiles {
 
   hold(meta: SnapshotMeta): HeldSnapshot {
     const name = whole(meta)
-    this.#holds.set(name, (this.#holds.get(name) ?? 0) + 1)
     let held = true
+    const read = async function* (files: SnapshotFiles, from: number): SnapshotSource {
+      if (!held) throw new RaftError('dropped', `the snapshot ${meta.index} was let go`)
+      // A hold of its own: a transfer may be given up while the disk still works on a piece.
+      files.#retain(name)
+      try {
+        yield* files.read(meta, from)
+      } finally {
+        await files.#letGo(name)
+      }
+    }
+    this.#retain(name)
     return {
       meta,
-      read: (from) => this.read(meta, from),
+      read: (from) => read(this, from),
       release: async () => {
         if (!held) return
         held = false
-        const left = (this.#holds.get(name) ?? 1) - 1
-        if (left > 0) this.#holds.set(name, left)
-        else this.#holds.delete(name)
-        if (left === 0 && this.#doomed.delete(name)) await this.#disk.remove(name)
+        await this.#letGo(name)
       },
     }
+  }
+
+  #retain(name: string): void {
+    this.#holds.set(name, (this.#holds.get(name) ?? 0) + 1)
+  }
+
+  async #letGo(name: string): Promise<void> {
+    const left = (this.#holds.get(name) ?? 1) - 1
+    if (left > 0) this.#holds.set(name, left)
+    else this.#holds.delete(name)
+    if (left === 0 && this.#doomed.delete(name)) await this.#guard.run(() => this.#disk.remove(name))
   }
 
   /** Removed now, or when nobody holds it any more. */

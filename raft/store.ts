@@ -37,6 +37,7 @@ export type SnapshotPoint = Pick<SnapshotMeta, 'index' | 'term' | 'conf'>
 /** A snapshot that stays readable. */
 export interface HeldSnapshot {
   readonly meta: SnapshotMeta
+  /** What is being read when it is released is read to its end. */
   readonly read: SnapshotBytes
   /** May be called again. */
   release(): Promise<void>

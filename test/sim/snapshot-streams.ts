@@ -40,7 +40,6 @@ class Stream {
   #wake: () => void = () => {}
   #broken: Error | undefined
   #done = false
-  #pumping = Promise.resolve()
   #progressAt = 0
 
   constructor(
@@ -87,8 +86,8 @@ class Stream {
     this.#world.trace(() => `snapshot ${this.#m.from}>${this.#m.to} broke: ${error.message}`)
     this.#broken = error
     this.#to.life.schedule(DELAY_MS, () => this.#wake())
-    // Not before it has stopped reading: then it lets go of what it reads.
-    this.#from.schedule(DELAY_MS, () => void this.#pumping.then(() => this.#reject(error)))
+    // A disk that stalls may still be at a piece then.
+    this.#from.schedule(DELAY_MS, () => this.#reject(error))
   }
 
   #receive(): void {
@@ -108,9 +107,7 @@ class Stream {
 
   async *#read(from: number): AsyncGenerator<Uint8Array> {
     if (from > 0) this.#world.count('some snapshot resumed')
-    this.#from.schedule(DELAY_MS, () => {
-      this.#pumping = this.#pump(from)
-    })
+    this.#from.schedule(DELAY_MS, () => void this.#pump(from))
     for (;;) {
       while (this.#arrived.length === 0) {
         if (this.#broken) throw this.#broken
