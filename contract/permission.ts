@@ -18,6 +18,7 @@ export const actions = [
   'log:read', 'artifact:read', 'metric:read', 'metric:write', 'event:read', 'blob:create', 'self:read',
   'monitoring:read',
   'image:read', 'image:create', 'image:delete',
+  'queue:read', 'queue:admin', 'quota:read', 'quota:admin', 'usage:read',
 ] as const // prettier-ignore
 export type Action = (typeof actions)[number]
 

@@ -4,6 +4,7 @@ import { imageRoutes } from './image-routes.ts'
 import { Node } from './nodes.ts' // prettier-ignore
 import { nodeRoutes } from './node-routes.ts'
 import { actions } from './permission.ts'
+import { queueRoutes } from './queue-routes.ts'
 import { monitoringRoutes } from './monitoring-routes.ts'
 import { consistency, page, pageOf, type Route } from './route.ts'
 import { ExperimentInput } from './spec.ts'
@@ -88,6 +89,7 @@ export const routes = {
     status: 200, reply: WatchEvent, stream: 'events', problems: ['watch_expired'],
   },
   ...imageRoutes,
+  ...queueRoutes,
 
   'auth.can_i': { method: 'POST', path: '/auth/can-i', summary: 'May I?', access: 'self:read', body: z.strictObject({ action: z.enum(actions) }), status: 200, reply: z.object({ allowed: z.boolean() }), problems: [] },
 } as const satisfies Record<string, Route> // prettier-ignore

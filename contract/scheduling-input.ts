@@ -19,7 +19,7 @@ export function parsedBy<T extends z.ZodType, V>(schema: T, parse: (input: z.out
 
 const expectedDuration = 'expected a duration such as 30 mins, 1h30m or 45s'
 /** A duration; `0` too where nothing is meant by it. */
-const seconds = (least: number, most: number) =>
+export const seconds = (least: number, most: number) =>
   parsedBy(z.union([z.string().max(100), z.number()], { error: expectedDuration }), (input) => {
     const value = /^0+$/.test(String(input).trim()) ? 0 : parseDuration(input)
     if (typeof value === 'object') return value

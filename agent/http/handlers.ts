@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { z } from 'zod'
-import type { Actor, LogLine, RouteId, Routes } from '../../contract/index.ts'
+import type { Actor, LogLine, queueRoutes, RouteId, Routes } from '../../contract/index.ts'
 import type { Services } from '../services/index.ts'
 import type { EventReply } from './events.ts'
 import type { FileReply } from './files.ts'
@@ -150,6 +150,8 @@ export function createHandlers(services: Services): Handlers {
     'registries.add': ({ actor, body }) => registries.add(actor, body),
     'registries.remove': ({ actor, params }) => registries.remove(actor, params.host),
 
+    ...orderHandlers(services),
+
     watch: ({ actor, query, request, signal }) => {
       const resume = Number(lastEventId(request))
       const after = Number.isSafeInteger(resume) && resume >= 0 ? resume : query.resource_version
@@ -158,12 +160,37 @@ export function createHandlers(services: Services): Handlers {
   }
 }
 
-function pemFile(pem: string): FileReply {
-  const bytes = Buffer.from(pem)
+type OrderRoute = keyof typeof queueRoutes
+function orderHandlers({ order, usage }: Services): Pick<Handlers, OrderRoute> {
+  return {
+    'queues.list': ({ actor, query }) => order.queues(actor, query),
+    'queues.put': ({ actor, params, body, request }) =>
+      order.putQueue(actor, params.queue, body, ifMatch(request)),
+    'queues.delete': ({ actor, params }) => order.deleteQueue(actor, params.queue),
+    'quotas.list': ({ actor, query }) => order.quotas(actor, query),
+    'quotas.put': ({ actor, params, body, request }) =>
+      order.putQuota(actor, params.subject, body, ifMatch(request)),
+    'quotas.delete': ({ actor, params }) => order.deleteQuota(actor, params.subject),
+    'reservations.list': ({ actor, query }) => order.reservations(actor, query),
+    'reservations.create': ({ actor, body }) => order.reserve(actor, body),
+    'reservations.delete': ({ actor, params }) => order.unreserve(actor, params.reservation),
+    'prices.get': ({ actor, query }) => order.prices(actor, query),
+    'prices.put': ({ actor, body }) => order.putPrices(actor, body),
+    'usage.get': ({ actor, query }) => usage.report(actor, query),
+    'usage.csv': async ({ actor, query }) => {
+      const { name, text } = await usage.csv(actor, query)
+      return textFile(name, 'text/csv; charset=utf-8', text)
+    },
+  }
+}
+
+const pemFile = (pem: string) => textFile('submarine-ca.pem', 'application/x-pem-file', pem)
+
+function textFile(name: string, type: string, text: string): FileReply {
+  const bytes = Buffer.from(text)
   const open: FileReply['open'] = async (range) =>
     Readable.from([range ? bytes.subarray(range.start, range.end + 1) : bytes])
-  const name = 'submarine-ca.pem'
-  return { name, type: 'application/x-pem-file', bytes: bytes.length, attachment: true, open }
+  return { name, type, bytes: bytes.length, attachment: true, open }
 }
 
 function wantsText({ headers }: FastifyRequest): boolean {

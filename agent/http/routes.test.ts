@@ -49,6 +49,16 @@ const bodies: Partial<Record<RouteId, unknown>> = {
   'nodes.drain': { deadline_seconds: 3600 },
   'nodes.reboot_notice': { deadline_seconds: 60, grace_seconds: 5 },
   'auth.can_i': { action: 'node:read' },
+  'queues.put': { max_runtime: '12h', priority: 'low' },
+  'quotas.put': { limits: { gpu: 4, memory: '64Gi' }, guaranteed_gpu: 2 },
+  'reservations.create': {
+    name: 'course',
+    holders: ['team:ml'],
+    nodes: ['host-3'],
+    starts_at: '2030-01-01T00:00:00Z',
+    ends_at: '2030-01-02T00:00:00Z',
+  },
+  'prices.put': { gpu: 1.5 },
   'images.pull': { image: 'tool:v1' },
   'images.evict': { image: 'tool:v1', nodes: ['node-1'] },
   'imagePolicy.set': { engine_unused_seconds: 86_400, cluster_unused_seconds: null },
@@ -57,7 +67,7 @@ const bodies: Partial<Record<RouteId, unknown>> = {
 function requestTo(id: RouteId, route: Route, experiment: string): [string, RequestInit] {
   const params = {
     experiment, node: 'node-1', task: `${experiment}-worker-0`, path: 'model.json',
-    image: 'tool:v1', host: 'registry.lab:5000',
+    image: 'tool:v1', host: 'registry.lab:5000', queue: 'nightly', subject: 'user:ana', reservation: 'course',
   } // prettier-ignore
   const bytes = id === 'images.import' ? image : 'bytes'
   const body = route.upload ? bytes : bodies[id] === undefined ? undefined : JSON.stringify(bodies[id])

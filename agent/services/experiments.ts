@@ -10,6 +10,7 @@ import type {
 import type { Cluster } from '../cluster/cluster.ts'
 import { tasksOfSpec } from '../cluster/spec-tasks.ts'
 import type { ExperimentRow, State } from '../cluster/state.ts'
+import { checkQueue } from '../cluster/rules/order.ts'
 import { experimentVersion } from '../cluster/rules/settle.ts'
 import { demand, experimentFor, mayRead, tasksOf } from './access.ts'
 import { type Consistency, type ServiceDeps, settled } from './context.ts'
@@ -90,6 +91,7 @@ async function create(
   const { cluster, submitter, space } = deps
   demand(actor, 'experiment:create')
   const spec = await readSpec(cluster, input)
+  if (dryRun) checkQueue(cluster.state(), spec)
   const owner = actor.kind === 'user' ? actor.name : actor.kind
   if (dryRun) {
     submitter.validate(spec)

@@ -9,8 +9,10 @@ import { createLogs, type LogService } from './logs.ts'
 import { createMetrics, type MetricService } from './metrics.ts'
 import { createMonitoring, type MonitoringService } from './monitoring.ts'
 import { createNodes, type NodeService } from './nodes.ts'
+import { createOrder, type OrderService } from './order.ts'
 import { createPeople, type PeopleService } from './people.ts'
 import { createRegistries, type RegistryService } from './registries.ts'
+import { createUsage, type UsageService } from './usage.ts'
 import { Watch, type WatchService } from './watch.ts'
 
 export type { Consistency, ServiceDeps } from './context.ts'
@@ -29,6 +31,8 @@ export interface Services {
   readonly blobs: BlobService
   readonly images: ImageService
   readonly registries: RegistryService
+  readonly order: OrderService
+  readonly usage: UsageService
   readonly watch: WatchService
   close(): void
 }
@@ -48,6 +52,8 @@ export function createServices(deps: ServiceDeps): Services {
     blobs: createBlobs(deps),
     images: createImages(deps),
     registries: createRegistries(deps),
+    order: createOrder(deps),
+    usage: createUsage(deps),
     watch,
     close: () => watch.close(),
   }

@@ -1,4 +1,4 @@
-import type { LedgerRow, TaskRow } from '../state.ts'
+import type { LedgerRow, State, TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { type Workload, workloadOf } from '../workloads.ts'
 import { moneyPerSecond, wholeGpus } from './prices.ts'
@@ -17,46 +17,55 @@ const manyRows = 20_000
 export function accountFor(tx: Transaction, task: TaskRow): void {
   const workload = workloadOf(tx.state, task.workload)
   if (!workload) return
-  const days = daysOf(tx, workload, task)
-  const seconds = days.reduce((sum, day) => sum + day.seconds, 0)
+  const parts = usedBy(tx.state, workload, task, Date.parse(tx.at))
+  const seconds = parts.reduce((sum, part) => sum + part.seconds, 0)
   chargeShares(tx, sharersOf(workload), billOf(task) * seconds)
-  const idle = Math.min(task.idle_seconds ?? 0, seconds)
-  for (const [at, part] of days.entries())
-    enter(tx, workload, part.day, {
-      ...used(tx, task, part.seconds),
-      idle_gpu_seconds: seconds > 0 ? (wholeGpus(tx.state, task) * idle * part.seconds) / seconds : 0,
-      attempts: at === days.length - 1 ? 1 : 0,
-    })
+  for (const { day, amounts } of parts) enter(tx, workload, day, amounts)
 }
 
 type Amounts = Omit<LedgerRow, 'day' | 'owner' | 'team' | 'name' | 'resource_version'>
 
-function used(
-  tx: Transaction,
-  task: TaskRow,
-  seconds: number,
-): Omit<Amounts, 'attempts' | 'idle_gpu_seconds'> {
-  const gpu_seconds = wholeGpus(tx.state, task) * seconds
-  return {
-    cpu_seconds: task.resources.cpu * seconds,
-    gpu_seconds,
-    memory_gib_seconds: (task.resources.memory / GiB) * seconds,
-    wasted_gpu_seconds: isWasted(task) ? gpu_seconds : 0,
-    money: moneyPerSecond(tx.state, task) * seconds,
-  }
+interface DayPart {
+  readonly day: string
+  readonly seconds: number
+  readonly amounts: Amounts
+}
+
+/** What an attempt used on each day it ran on, up to its end or, while it runs, up to `now` (ms). */
+export function usedBy(state: State, workload: Workload, task: TaskRow, now: number): DayPart[] {
+  const days = daysOf(workload, task, now)
+  const ran = days.reduce((sum, { seconds }) => sum + seconds, 0)
+  const gpus = wholeGpus(state, task)
+  const idle = ran > 0 ? Math.min(task.idle_seconds ?? 0, ran) / ran : 0
+  const price = moneyPerSecond(state, task)
+  return days.map(({ day, seconds }, at) => {
+    const gpu_seconds = gpus * seconds
+    const amounts = {
+      attempts: task.finished_at !== null && at === days.length - 1 ? 1 : 0,
+      cpu_seconds: task.resources.cpu * seconds,
+      gpu_seconds,
+      memory_gib_seconds: (task.resources.memory / GiB) * seconds,
+      wasted_gpu_seconds: isWasted(task) ? gpu_seconds : 0,
+      idle_gpu_seconds: gpu_seconds * idle,
+      money: price * seconds,
+    }
+    return { day, seconds, amounts }
+  })
 }
 
 /** Nothing came of it: it failed, was lost, or has to begin anew. Who stops something had it for what it was. */
-function isWasted({ state, reason }: TaskRow): boolean {
+function isWasted({ state, reason, finished_at }: TaskRow): boolean {
+  if (finished_at === null) return false
   return state !== 'Succeeded' && (state !== 'Stopped' || reason?.code === 'peer_failed')
 }
 
 /** How long it ran on each day it ran on; at least the day it ended on. */
-function daysOf(tx: Transaction, workload: Workload, task: TaskRow): { day: string; seconds: number }[] {
-  const end = Date.parse(task.finished_at ?? tx.at)
+function daysOf(workload: Workload, task: TaskRow, now: number): { day: string; seconds: number }[] {
+  const end = task.finished_at === null ? now : Date.parse(task.finished_at)
   // A host's clock may jump while it runs: no attempt is older than its workload.
-  const most = Math.max(0, Date.parse(tx.at) - Date.parse(workload.created_at)) + dayMs
-  const ran = Math.min(Math.max(0, end - Date.parse(task.started_at ?? task.finished_at ?? tx.at)), most)
+  const most = Math.max(0, now - Date.parse(workload.created_at)) + dayMs
+  const began = task.started_at === null ? end : Date.parse(task.started_at)
+  const ran = Math.min(Math.max(0, end - began), most)
   const days: { day: string; seconds: number }[] = []
   let from = end - ran
   do {
