@@ -52,6 +52,7 @@ import { Planner } from './scheduler/planner.ts'
 import { surroundingsOf } from './scheduler/surroundings.ts'
 import { createServices } from './services/index.ts'
 import { LocalBlobs } from './store/blobs.ts'
+import { Incoming } from './store/incoming.ts'
 import { Keeper } from './store/keeper.ts'
 import { ReplicatedBlobs } from './store/replicated-blobs.ts'
 import { ReplicatedStreams } from './store/replicated-streams.ts'
@@ -267,11 +268,14 @@ async function openKept(
   cluster: Member,
 ) {
   const group = { peers, self: cluster.self.node, nodes: () => [...nodes().keys()] }
-  const blobs = new ReplicatedBlobs({ ...group, local: await LocalBlobs.open(folder.path, space) })
+  const local = await LocalBlobs.open(folder.path, space)
+  const blobs = new ReplicatedBlobs({ ...group, local })
   started.add(blobs, (it) => it.close())
   const streams = new ReplicatedStreams({ ...group, local: await LocalStreams.open(folder.path, space), log })
   started.add(streams, (it) => it.close())
-  return { blobs, streams }
+  const incoming = await Incoming.open({ ...group, local, data: folder.path, space })
+  started.add(incoming, (it) => it.close())
+  return { blobs, streams, incoming }
 }
 
 /** What this host is, how loaded it is, and what runs tasks on it. */
@@ -280,14 +284,16 @@ async function openHost(
   { space, nodes }: Stores,
   { peers, addresses }: Wire,
   { cluster, sealer }: Core,
-  { blobs }: Kept,
+  { blobs, incoming }: Kept,
 ) {
   const { docker, dockerSocket, processRuntime, defaultImage = null, share } = options
   const engine = docker ? new DockerEngine(dockerSocket) : null
   const dataDir = folder.path
   const images =
     engine &&
-    started.add(await openImages({ engine, cluster, blobs, sealer, dataDir, log }), (it) => it.close())
+    started.add(await openImages({ engine, cluster, blobs, incoming, sealer, dataDir, log }), (it) =>
+      it.close(),
+    )
   const detect = () => detectInventory({ dataDir, engine, processRuntime, defaultImage, agentVersion })
   const advertised = () => address.advertise
   const reporter = new NodeReporter({

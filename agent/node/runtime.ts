@@ -36,8 +36,8 @@ export interface Launch {
   readonly outputFolder: string
   /** The cluster's CA certificate, a file of this host that the task may read. */
   readonly caFile: string | null
-  /** Called when its image has to be brought to this host first. */
-  readonly onPull?: (image: string) => void
+  /** Called when its image has to be brought to this host first, and then as it comes. */
+  readonly onPull?: (image: string, progress: { bytes: number; total: number | null }) => void
 }
 
 export interface Found {

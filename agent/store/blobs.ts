@@ -100,6 +100,11 @@ export class LocalBlobs {
     return { sha256: hash.digest('hex'), bytes }
   }
 
+  /** Take over a file of the same disk that is whole, synced and proven to have this digest. */
+  async adopt(file: string, sha256: string): Promise<void> {
+    await this.#publish(file, sha256)
+  }
+
   /** Renaming over the same content is fine, and makes it young: see `sweep`. */
   async #publish(tmp: string, sha256: string) {
     const file = this.#path(sha256)

@@ -38,6 +38,8 @@ export interface LabOptions {
   /** Where the data folders go; default: a new folder below the system's temporary one. */
   readonly folder?: string
   readonly demoFile?: string
+  /** Puts something between an agent and the others; answers the port where they reach it. */
+  readonly link?: (agent: Agent) => Promise<number>
   /** More options of `agent start`. */
   readonly args?: readonly string[]
 }
@@ -48,6 +50,8 @@ export class Agent {
   readonly data: string
   /** The port for agents (TLS) and the one for plain HTTP on loopback. */
   tls = 0
+  /** Where the others reach it; default: at that port itself. */
+  advertised: number | undefined
   http = 0
   process: ChildProcess | undefined
   /** Its node id, from its first start on. */
@@ -77,7 +81,7 @@ export class Agent {
   spawn(how: readonly string[] = [], env: NodeJS.ProcessEnv = {}): ChildProcess {
     const args = [
       'cli/index.ts', 'agent', 'start', '--data', this.data, '--name', this.name, '--bind', `127.0.0.1:${this.tls}`,
-      '--advertise', `127.0.0.1:${this.tls}`, '--http-loopback', String(this.http), ...this.#args, ...how,
+      '--advertise', `127.0.0.1:${this.advertised ?? this.tls}`, '--http-loopback', String(this.http), ...this.#args, ...how,
     ] // prettier-ignore
     const child = spawn(findNode(), args, {
       cwd: root,
@@ -163,6 +167,7 @@ export class Lab {
     const lab = new Lab(folder, agents)
     try {
       await lab.newPorts()
+      for (const agent of agents) agent.advertised = await options.link?.(agent)
       await lab.#grow(demoFile ? { SUBMARINE_DEMO_FILE: demoFile } : {})
     } catch (error) {
       await lab.stop()

@@ -1,42 +1,65 @@
 // Images reach every node of a real cluster without a registry: each agent has an engine of its own.
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { openAsBlob } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { layerOf, savedArchive } from '../../agent/services/testing/image-archives.ts'
+import { makeAuthority } from '../../cli/testing/certificates.ts'
 import type { Image } from '../../contract/index.ts'
 import { buildBaseImage } from '../../resources/demo/base-image.ts'
-import { eventually, Lab } from '../cluster/lab.ts'
+import { eventually, freePorts, Lab } from '../cluster/lab.ts'
+import { SlowLink } from '../cluster/slow-link.ts'
 import { needs } from '../setup/needs.ts'
 import { type Engine, startEngine } from './engine.ts'
+
+const MB = 1_000_000
 
 describe('images without a registry', needs.engine, () => {
   let root: string
   let lab: Lab
   const engines: Engine[] = []
+  const links: SlowLink[] = []
 
   beforeAll(async () => {
     // An engine's sockets need a short path.
     root = await mkdtemp('/tmp/i-')
     for (const name of ['a', 'b', 'c']) engines.push(await startEngine({ root: path.join(root, name) }))
-    lab = await Lab.start({ docker: engines.map(({ socket }) => ({ socket })) })
+    lab = await Lab.start({
+      docker: engines.map(({ socket }) => ({ socket })),
+      link: async ({ tls }) => {
+        const link = await SlowLink.open(tls)
+        links.push(link)
+        return link.port
+      },
+    })
   })
   afterAll(async () => {
     await lab?.stop()
+    links.forEach((link) => link.close())
     await Promise.all(engines.map((engine) => engine.stop()))
     await rm(root, { recursive: true, force: true })
   })
 
   const get = (name: string): Promise<Image> => lab.client().call('images.get', { params: { image: name } })
 
-  async function importFile(file: string, query: { name?: string } = {}, at = 0): Promise<Image[]> {
-    const body = new Blob([await readFile(file)])
-    const response = await lab.client(lab.agents[at]).raw('images.import', { query }, body)
+  async function send(body: Blob, query: { name?: string } = {}): Promise<Image[]> {
+    const response = await lab.client().raw('images.import', { query }, body)
     return ((await response.json()) as { items: Image[] }).items
   }
+  const archive = (name: string, layers: Buffer[]) =>
+    new Blob([new Uint8Array(savedArchive([{ layers, names: [name] }]))])
+  const pull = (image: string, nodes: string[]) =>
+    lab.client().call('images.pull', { body: { image, nodes } })
 
   it('are imported once and run on every node, from the same digest', async () => {
     const file = path.join(root, 'base.tar')
     await buildBaseImage({ out: file })
-    const [made] = await importFile(file, { name: 'lab/base:v1' })
+    const [made] = await send(await openAsBlob(file), { name: 'lab/base:v1' })
     expect(made).toMatchObject({ names: ['lab/base:v1'], imported: true, copies: 2, layers: 1 })
     for (const { docker } of engines) expect(await docker.listImages()).toEqual([])
     const ids = new Set<string | null | undefined>()
@@ -51,7 +74,9 @@ describe('images without a registry', needs.engine, () => {
       ids.add(running.tasks[0]?.image_id)
     }
     expect([...ids]).toEqual([expect.stringMatching(/^sha256:/)])
-    await eventually('every engine is said to have it', async () => (await get('lab/base:v1')).nodes.every(({ engine }) => engine)) // prettier-ignore
+    await eventually('every engine is said to have it', async () =>
+      (await get('lab/base:v1')).nodes.every(({ engine }) => engine),
+    )
     expect((await get('lab/base:v1')).last_used_at).not.toBeNull()
     for (const { docker } of engines) {
       const all = await docker.listImages()
@@ -60,4 +85,147 @@ describe('images without a registry', needs.engine, () => {
       ])
     }
   })
+
+  it('share layers: one that a node has is not sent to it again', async () => {
+    const [common, own] = [layerOf(randomBytes(8 * MB)), layerOf(randomBytes(1 * MB))]
+    await send(archive('lab/one:v1', [common]))
+    await send(archive('lab/two:v1', [common, own]))
+    for (const name of ['lab/one:v1', 'lab/two:v1']) {
+      const before = links.reduce((sum, { sent }) => sum + sent, 0)
+      await pull(name, lab.agents.map((agent) => agent.name)) // prettier-ignore
+      await eventually(`${name} is everywhere`, async () =>
+        (await get(name)).nodes.every(({ engine, job }) => engine && !job),
+      )
+      // Two nodes keep the layers, so one more transfer brings them to all three.
+      const after = links.reduce((sum, { sent }) => sum + sent, 0)
+      expect(after - before).toBeLessThan(name === 'lab/one:v1' ? 12 * MB : 4 * MB)
+    }
+  })
+
+  it('a source that is killed half-way is replaced by another one', async () => {
+    const [made] = await send(archive('lab/large:v1', [layerOf(randomBytes(16 * MB))]))
+    const third = made?.nodes.findIndex(({ layers }) => !layers) ?? -1
+    const from = links.map(({ sent }) => sent)
+    for (const link of links) link.rate = 4 * MB
+    await pull('lab/large:v1', [`host-${third + 1}`])
+    let source = -1
+    await eventually('it is on its way', () => {
+      source = links.findIndex(({ sent }, at) => sent - (from[at] ?? 0) > 4 * MB)
+      return source >= 0
+    })
+    const killed = lab.agents[source]
+    await killed?.kill()
+    for (const link of links) link.rate = Infinity
+    await eventually('it is there', async () => (await get('lab/large:v1')).nodes[third]?.engine)
+    expect(killed?.running).toBe(false)
+    expect(source).not.toBe(third)
+    // What came before is not sent again: both together gave little more than the layer.
+    const given = links.reduce((sum, { sent }, at) => sum + sent - (from[at] ?? 0), 0)
+    expect(given).toBeLessThan(26 * MB)
+    await killed?.start()
+    await lab.ready()
+  })
+
+  it('are removed from engines and freed when nobody uses them; the name of none is forgotten meanwhile', async () => {
+    const client = lab.client()
+    const dry = await client.call('images.collect', { query: { unused_seconds: 0, dry_run: '1' } })
+    expect(dry.engines.map(({ image }) => image)).not.toContain('lab/base:v1')
+    expect(dry.engines.map(({ image }) => image)).toContain('lab/one:v1')
+    await client.call('images.evict', { body: { image: 'lab/two:v1' } })
+    await eventually('no engine has it', async () => {
+      const { nodes } = await get('lab/two:v1')
+      return nodes.every(({ engine, job }) => !engine && !job)
+    })
+    await client.call('images.evict', { body: { image: 'lab/base:v1', nodes: ['host-1'] } })
+    await eventually('it says why not', async () => {
+      const { nodes } = await get('lab/base:v1')
+      return nodes[0]?.job?.reason?.code === 'image_in_use'
+    })
+    await client.call('images.remove', { params: { image: 'lab/two:v1' } })
+    await expect(get('lab/two:v1')).rejects.toMatchObject({ code: 'not_found' })
+  })
+
+  it(
+    'come from a private registry with the credentials that the cluster was told',
+    needs.registry,
+    async () => {
+      const authority = await makeAuthority('a registry')
+      const registry = await startRegistry(path.join(root, 'registry'), await authority.issue('localhost'))
+      try {
+        const image = `${registry.host}/lab/private:v1`
+        await registry.push(engines[0] as Engine, image)
+        const reasons = async () => {
+          const { items } = await lab.client().call('images.list', {})
+          const found = items.find(({ names }) => names.includes(image))
+          return found?.nodes.map(({ job, engine }) => (engine ? 'there' : job?.reason?.message))
+        }
+        const elsewhere = ['host-2', 'host-3']
+        const refused = async (why: string) =>
+          (await reasons())?.slice(1).every((reason) => reason?.includes(why))
+        await pull(image, elsewhere)
+        await eventually('refused without a password', () => refused('could not be pulled'))
+        const add = (password: string) =>
+        lab.client().call('registries.add', { body: { host: registry.host, user: 'ana', password, ca: authority.ca } }) // prettier-ignore
+        await add('another password')
+        await pull(image, elsewhere)
+        await eventually('refused with a wrong one', () => refused('refuses lab/private to the user ana'))
+        const added = await add(registry.password)
+        expect(added).toMatchObject({ host: registry.host, user: 'ana', ca: true, insecure: false })
+        await pull(image, elsewhere)
+        await eventually('it is there', async () => (await reasons())?.every((reason) => reason === 'there'))
+        const [, second] = await Promise.all(engines.map(({ docker }) => docker.getImage(image).inspect()))
+        expect(second?.RepoTags).toEqual([image])
+        const { items } = await lab.client().call('events.list', {})
+        const told = JSON.stringify([items, await lab.client().call('registries.list', {})])
+        const logs = await Promise.all(lab.agents.map((agent) => agent.log()))
+        for (const text of [told, ...logs]) expect(text).not.toContain(registry.password)
+      } finally {
+        await registry.stop()
+      }
+    },
+  )
 })
+
+/** Debian's docker-registry, with TLS and a password for ana. */
+async function startRegistry(folder: string, { key, cert }: { key: string; cert: string }) {
+  const [port] = await freePorts(1)
+  const password = 'a password of the lab'
+  const at = (name: string) => `${folder}-${name}`
+  await writeFile(at('key.pem'), key)
+  await writeFile(at('cert.pem'), cert)
+  // bcrypt of the password above.
+  await writeFile(at('users'), 'ana:$2b$05$gdFdCRXsT5LyRgj9PEOOKePyyrdmdoMGrhIJJZa9/JXm/oFhsDyFO\n')
+  const config = {
+    version: '0.1',
+    storage: { filesystem: { rootdirectory: at('data') } },
+    http: {
+      addr: `127.0.0.1:${port}`,
+      secret: 'x',
+      tls: { certificate: at('cert.pem'), key: at('key.pem') },
+    },
+    auth: { htpasswd: { realm: 'lab', path: at('users') } },
+  }
+  await writeFile(at('config.yml'), JSON.stringify(config))
+  const child = spawn('docker-registry', ['serve', at('config.yml')], { stdio: 'ignore' })
+  const host = `localhost:${port}`
+  return {
+    host,
+    password,
+    /** Put a small image there through an engine, which then has it too. */
+    push: async ({ docker }: Engine, image: string) => {
+      const archive = savedArchive([{ layers: [layerOf('private')], names: [image] }])
+      const load = await docker.loadImage(Readable.from([archive]))
+      await eventually('it is loaded', () => docker.getImage(image).inspect().catch(() => load.resume() && undefined)) // prettier-ignore
+      const authconfig = { username: 'ana', password, serveraddress: host }
+      await eventually('the registry took it', async () => {
+        const progress = await docker.getImage(image).push({ authconfig })
+        return /"Digest":"sha256/.test(await text(progress))
+      })
+    },
+    stop: async () => {
+      const gone = once(child, 'exit')
+      child.kill()
+      await gone
+    },
+  }
+}

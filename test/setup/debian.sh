@@ -10,6 +10,7 @@ packages=(
   python3                    # the demo experiment and the Python SDK
   git ca-certificates
   etcd-server etcd-client    # the peer of bench/raft
+  docker-registry            # a private registry with a password (test/docker/images.test.ts)
   prometheus                 # scrapes agents, checks rules and dashboards (test/cluster/monitoring.test.ts)
   strace libfaketime         # failing disks and jumping clocks (test/chaos)
 )

@@ -59,6 +59,8 @@ export const needs = {
   etcd: allOf(namespaces, commands('etcd', 'etcdctl')),
   /** Scrapes agents; promtool comes with it. */
   prometheus: commands('prometheus', 'promtool'),
+  /** Debian's docker-registry, for images behind a password. */
+  registry: commands('docker-registry'),
   chromium: need(chromium() !== undefined, { what: 'Chromium', remedy: setup }),
   /** Writes the databases in which Chromium keeps whom it trusts. */
   certutil: commands('certutil'),

@@ -1,5 +1,5 @@
 import type Docker from 'dockerode'
-import { formatImage, normalImage, parseImage } from '../../../contract/index.ts'
+import { formatImage, normalImage, parseImage, ProblemError } from '../../../contract/index.ts'
 import { bytesOf, idsOf, imageFor } from '../../cluster/images.ts'
 import type { ImageRow, State } from '../../cluster/state.ts'
 import type { Brought } from '../images/brought.ts'
@@ -15,7 +15,7 @@ export interface ImagesOptions {
   /** Without a cluster, as in tests of the engine alone, images come from where their names say. */
   readonly cluster?: {
     readonly state: () => State
-    readonly registry: Pick<LoopbackRegistry, 'host' | 'credentials'>
+    readonly registry: Pick<LoopbackRegistry, 'host' | 'credentials' | 'problemSince'>
     readonly upstream: Upstream
     readonly pulls: Pulls
     readonly brought: Brought
@@ -24,10 +24,24 @@ export interface ImagesOptions {
   readonly idleMs?: number
 }
 
+/** Bytes so far, and of all layers as far as they are known. */
+export interface PullProgress {
+  readonly bytes: number
+  readonly total: number | null
+}
+
+/** A pull under way, and who waits for it. */
+interface Running {
+  readonly done: Promise<string>
+  readonly stop: AbortController
+  readonly listeners: Set<(progress: PullProgress) => void>
+  waiting: number
+}
+
 export interface EnsureOptions {
   readonly signal?: AbortSignal | undefined
-  /** Called when it has to be brought first. */
-  readonly onPull?: (() => void) | undefined
+  /** Called when it has to be brought first, and then as it comes. */
+  readonly onPull?: ((progress: PullProgress) => void) | undefined
 }
 
 /** Where an image comes from, and how the engine is asked for it. */
@@ -41,7 +55,7 @@ interface Source {
 /** Has images ready on this host's engine. What is on its way is waited for by all who need it. */
 export class EngineImages {
   readonly #options: ImagesOptions
-  readonly #running = new Map<string, { done: Promise<string>; stop: AbortController; waiting: number }>()
+  readonly #running = new Map<string, Running>()
 
   constructor(options: ImagesOptions) {
     this.#options = options
@@ -56,9 +70,8 @@ export class EngineImages {
     const row = this.#row(name)
     const present = await this.#present(docker, name, row)
     if (present) return present
-    options.onPull?.()
-    return this.#shared(row?.digest ?? normalImage(name), options.signal, (signal) =>
-      this.#bring(docker, name, signal),
+    return this.#shared(row?.digest ?? normalImage(name), options, (signal, progress) =>
+      this.#bring(docker, name, signal, progress),
     )
   }
 
@@ -92,16 +105,20 @@ export class EngineImages {
   /** One pull for all who wait for it; it ends when the last of them leaves. */
   async #shared(
     key: string,
-    signal: AbortSignal | undefined,
-    bring: (signal: AbortSignal) => Promise<string>,
+    { signal, onPull }: EnsureOptions,
+    bring: (signal: AbortSignal, progress: (progress: PullProgress) => void) => Promise<string>,
   ): Promise<string> {
     let running = this.#running.get(key)
     if (!running) {
       const stop = new AbortController()
-      running = { stop, waiting: 0, done: bring(stop.signal).finally(() => this.#running.delete(key)) }
-      running.done.catch(() => undefined)
-      this.#running.set(key, running)
+      const listeners: Running['listeners'] = new Set()
+      const tell = (progress: PullProgress) => listeners.forEach((listener) => listener(progress))
+      const done = bring(stop.signal, tell).finally(() => this.#running.delete(key))
+      done.catch(() => undefined)
+      this.#running.set(key, (running = { stop, listeners, waiting: 0, done }))
     }
+    if (onPull) running.listeners.add(onPull)
+    onPull?.({ bytes: 0, total: null })
     const mine = running
     mine.waiting++
     const left = new Promise<never>((_, reject) => {
@@ -111,6 +128,7 @@ export class EngineImages {
     try {
       return await Promise.race([mine.done, left])
     } finally {
+      if (onPull) mine.listeners.delete(onPull)
       if (--mine.waiting === 0) {
         if (this.#running.get(key) === mine) this.#running.delete(key)
         mine.stop.abort(new Error('nobody waits for the image any more'))
@@ -118,9 +136,19 @@ export class EngineImages {
     }
   }
 
-  async #bring(docker: Docker, name: string, signal: AbortSignal): Promise<string> {
+  async #bring(
+    docker: Docker,
+    name: string,
+    signal: AbortSignal,
+    onProgress: (progress: PullProgress) => void,
+  ): Promise<string> {
     const { cluster, idleMs } = this.#options
-    const progress = cluster?.pulls.begin(normalImage(name))
+    const begun = performance.now()
+    const figures = cluster?.pulls.begin(normalImage(name))
+    const progress = (now: PullProgress) => {
+      figures?.report(now.bytes, now.total)
+      onProgress(now)
+    }
     try {
       const { source, row } = await this.#source(name, signal)
       const timing = idleMs === undefined ? {} : { idleMs }
@@ -128,12 +156,9 @@ export class EngineImages {
       return await this.#pulled(docker, name, source, row)
     } catch (error) {
       signal.throwIfAborted()
-      if (error instanceof StartFailure) throw error
-      // Without an answer the engine itself is down; that is no fault of the image.
-      if (statusOf(error) === undefined && !(error instanceof PullError)) throw error
-      throw missing(name, messageOf(error), error)
+      throw failureOf(name, error, cluster?.registry.problemSince(begun))
     } finally {
-      progress?.end()
+      figures?.end()
     }
   }
 
@@ -170,10 +195,20 @@ export class EngineImages {
   }
 }
 
+/** What the image itself is at fault for; anything else may pass. */
+function failureOf(name: string, error: unknown, behind: string | undefined): unknown {
+  if (error instanceof StartFailure) return error
+  if (error instanceof ProblemError && error.code !== 'node_unreachable')
+    return missing(name, `${error.message}. ${error.hint}`, error)
+  // Without an answer the engine itself is down.
+  if (statusOf(error) === undefined && !(error instanceof PullError)) return error
+  return missing(name, behind ? `${messageOf(error).trim()} (${behind})` : messageOf(error), error)
+}
+
 function missing(image: string, why: string, cause?: unknown): StartFailure {
   return new StartFailure(
     'image_missing',
-    `The image ${image} is not on this host and could not be pulled: ${why.trim()}. ` +
+    `The image ${image} is not on this host and could not be pulled: ${why.trim().replace(/\.$/, '')}. ` +
       `Check its name, bring it to every node with \`submarine image import FILE\` (docker save ${image} > FILE on a host that has it), ` +
       'or make its registry reachable from this host; one that asks for a password is added with `submarine registry add`.',
     cause,

@@ -1,7 +1,6 @@
 import type { Readable } from 'node:stream'
 import type Docker from 'dockerode'
 import { z } from 'zod'
-import type { Pull } from '../images/pulls.ts'
 
 /** What the engine said in the middle of a pull; it had answered 200 by then. */
 export class PullError extends Error {}
@@ -9,7 +8,7 @@ export class PullError extends Error {}
 export interface PullOptions {
   readonly credentials?: { username: string; password: string; serveraddress: string }
   readonly signal?: AbortSignal | undefined
-  readonly progress?: Pull | undefined
+  readonly progress?: (now: { bytes: number; total: number | null }) => void
   /** Bytes of all layers where they are known from the start. */
   readonly total?: number | undefined
   /** Without any news of the engine for so long it is given up, ms; how long it takes in all does not matter. */
@@ -39,7 +38,7 @@ export async function pull(docker: Docker, image: string, options: PullOptions =
     for await (const line of linesOf(stream)) {
       if (line.error) throw new PullError(line.error)
       if (meter.read(line)) idle.refresh()
-      options.progress?.report(meter.bytes, meter.total)
+      options.progress?.({ bytes: meter.bytes, total: meter.total })
     }
     either.throwIfAborted()
   } catch (error) {

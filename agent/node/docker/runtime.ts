@@ -156,7 +156,7 @@ export class DockerRuntime implements Runtime {
         'image_missing',
         'The experiment names no image and this agent has no default one. Name one under environment, or start the agent with --default-image.',
       )
-    const id = await this.#images.ensure(image, { signal, onPull: () => launch.onPull?.(image) })
+    const id = await this.#images.ensure(image, { signal, onPull: (now) => launch.onPull?.(image, now) })
     signal?.throwIfAborted()
     const spec = containerSpec(launch, id, this.#options.owner, await this.#host(docker))
     try {

@@ -43,6 +43,7 @@ export class LoopbackRegistry {
   readonly #log: Pick<Logger, 'warn'>
   readonly #password = randomBytes(24).toString('base64url')
   #port = 0
+  #problem: { at: number; message: string } | undefined
 
   private constructor(shelves: Readonly<Record<string, Shelf>>, log: Pick<Logger, 'warn'>) {
     this.#shelves = shelves
@@ -73,6 +74,11 @@ export class LoopbackRegistry {
     readonly serveraddress: string
   } {
     return { username: 'agent', password: this.#password, serveraddress: this.host }
+  }
+
+  /** What the engine was refused last, if that was after the time: engines tell the HTTP status alone. */
+  problemSince(at: number): string | undefined {
+    return this.#problem && this.#problem.at >= at ? this.#problem.message : undefined
   }
 
   async close(): Promise<void> {
@@ -132,9 +138,11 @@ export class LoopbackRegistry {
     shelf: Shelf,
     repository: string,
     digest: string,
-    { method, headers: { range } }: IncomingMessage,
+    request: IncomingMessage,
     response: ServerResponse,
   ): Promise<void> {
+    const { method, headers } = request
+    const { range } = headers
     const asked = range === undefined ? undefined : /^bytes=(\d+)-(\d*)$/.exec(range)
     if (range !== undefined && !asked)
       throw new ProblemError('invalid_request', 'expected a range such as bytes=0-99')
@@ -142,7 +150,7 @@ export class LoopbackRegistry {
     const last = asked?.[2] ? Number(asked[2]) : Infinity
     const { bytes, body } = await shelf.blob(repository, digest, { start, end: last })
     const end = Math.min(last, bytes - 1)
-    const headers = {
+    const answer = {
       'content-type': 'application/octet-stream',
       'docker-content-digest': digest,
       'accept-ranges': 'bytes',
@@ -152,21 +160,26 @@ export class LoopbackRegistry {
       body.destroy()
       return void response.writeHead(416, { 'content-range': `bytes */${bytes}` }).end()
     }
-    if (asked) response.writeHead(206, { ...headers, 'content-range': `bytes ${start}-${end}/${bytes}` })
-    else response.writeHead(200, headers)
+    if (asked) response.writeHead(206, { ...answer, 'content-range': `bytes ${start}-${end}/${bytes}` })
+    else response.writeHead(200, answer)
     if (method === 'HEAD') {
       body.destroy()
       return void response.end()
     }
-    // Broken off half-way, the engine asks again for what it lacks.
-    await pipeline(body, response).catch(() => response.destroy())
+    await pipeline(body, response).catch((error: Error) => {
+      // The engine asks again for what it lacks; it may have left by itself, too.
+      if (!request.socket.destroyed) this.#problem = { at: performance.now(), message: error.message }
+      response.destroy()
+    })
   }
 
   #refuse(error: unknown, request: IncomingMessage, response: ServerResponse): void {
+    const message = error instanceof Error ? error.message : String(error)
+    const isFirst = error instanceof ProblemError && error.code === 'unauthenticated'
+    if (!isFirst) this.#problem = { at: performance.now(), message }
     if (response.headersSent) return void response.destroy()
     const known = error instanceof ProblemError ? problemOf[error.code] : undefined
     const [status, code] = known ?? [503, 'UNAVAILABLE']
-    const message = error instanceof Error ? error.message : String(error)
     if (!known) this.#log.warn({ err: error, path: request.url }, 'the engine could not be given an image')
     response.writeHead(status, { 'content-type': 'application/json' })
     response.end(JSON.stringify({ errors: [{ code, message }] }))

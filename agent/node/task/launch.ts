@@ -6,6 +6,7 @@ import type { Attempt } from './attempt.ts'
 import type { RunnerContext } from './context.ts'
 import { taskEnvironment, tokenDigest } from './environment.ts'
 import { fetchCode } from './prepare.ts'
+import { pullTeller } from './pull-teller.ts'
 
 /** The cluster has no use for this attempt any more. */
 export class Unwanted extends Error {}
@@ -86,8 +87,11 @@ async function start(
   signal: AbortSignal,
   either: AbortSignal,
 ): Promise<Found> {
-  const { runtime, timing, leases, log } = context
-  const onPull = (image: string) => tellPull(attempt, context, image, either)
+  const { runtime, timing, leases, log, reports } = context
+  const onPull = pullTeller((reason) => {
+    // A late one does no harm: a task that runs does not start again.
+    reports.send({ ...attempt.report('Starting'), reason }, either).catch(() => undefined)
+  })
   const launch = { ...launchOf(attempt, context), onPull }
   for (const deadline = Date.now() + timing.startPatience; ;) {
     try {
@@ -108,13 +112,6 @@ async function start(
     }
     await delay(timing.retry, undefined, { signal })
   }
-}
-
-/** That it waits for its image goes through the log once; how far that is, nodes tell one another live. */
-function tellPull(attempt: Attempt, { reports }: RunnerContext, image: string, signal: AbortSignal): void {
-  const reason = { code: 'pulling', message: `this node is getting the image ${image}` }
-  // A late one does no harm: a task that runs does not start again.
-  reports.send({ ...attempt.report('Starting'), reason }, signal).catch(() => undefined)
 }
 
 /** A start that was called off may have come to something. */

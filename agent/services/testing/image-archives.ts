@@ -8,22 +8,27 @@ export type Entry = Buffer | string | { readonly link: string }
 const hex = (content: Buffer | string) => createHash('sha256').update(content).digest('hex')
 
 /** A tar file of small entries, as image tools write them. */
-export function tarOf(entries: Readonly<Record<string, Entry>>): Buffer {
-  const parts: Buffer[] = []
+export const tarOf = (entries: Readonly<Record<string, Entry>>): Buffer =>
+  Buffer.concat([...tarParts(entries)])
+
+/** The same in pieces, for one that is large. */
+export function* tarParts(entries: Readonly<Record<string, Entry>>): Generator<Buffer> {
   for (const [path, entry] of Object.entries(entries)) {
     const isLink = typeof entry === 'object' && 'link' in entry
-    const content = isLink ? Buffer.alloc(0) : Buffer.from(entry)
+    const content = isLink ? Buffer.alloc(0) : typeof entry === 'string' ? Buffer.from(entry) : entry
     const about = isLink ? { type: 'SymbolicLink' as const, linkpath: entry.link } : { type: 'File' as const }
     const header = new Header({ path, size: content.length, mode: 0o644, mtime: new Date(0), ...about })
     header.encode()
     if (!header.block) throw new Error(`no header for ${path}`)
-    parts.push(header.block, content, Buffer.alloc((512 - (content.length % 512)) % 512))
+    yield header.block
+    yield content
+    yield Buffer.alloc((512 - (content.length % 512)) % 512)
   }
-  return Buffer.concat([...parts, Buffer.alloc(1024)])
+  yield Buffer.alloc(1024)
 }
 
 /** A layer with one file. */
-export const layerOf = (text: string): Buffer => tarOf({ 'file.txt': text })
+export const layerOf = (text: string | Buffer): Buffer => tarOf({ 'file.txt': text })
 
 export interface Made {
   readonly architecture?: string
@@ -41,7 +46,10 @@ const configOf = ({ architecture = 'amd64', layers = [] }: Made) =>
   })
 
 /** What engines before 25 save: a folder for each layer, and a link to a layer that was there before. */
-export function savedArchive(images: readonly Made[]): Buffer {
+export const savedArchive = (images: readonly Made[]): Buffer => Buffer.concat([...savedParts(images)])
+
+/** The same in pieces. */
+export function savedParts(images: readonly Made[]): Generator<Buffer> {
   const entries: Record<string, Entry> = {}
   const places = new Map<string, string>()
   const manifest = images.map((image, number) => {
@@ -57,7 +65,7 @@ export function savedArchive(images: readonly Made[]): Buffer {
     entries[`${hex(config)}.json`] = config
     return { Config: `${hex(config)}.json`, RepoTags: image.names ? [...image.names] : null, Layers }
   })
-  return tarOf({ ...entries, 'manifest.json': JSON.stringify(manifest) })
+  return tarParts({ ...entries, 'manifest.json': JSON.stringify(manifest) })
 }
 
 /** An OCI layout; of several images one index, as for several kinds of machine. Layers are compressed. */
