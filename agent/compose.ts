@@ -33,7 +33,11 @@ import { RaftTransport } from './cluster/wire/raft-transport.ts'
 import { departure } from './departure.ts'
 import { createHttp } from './http/server.ts'
 import { httpServers, listenLoopback } from './listeners.ts'
+import { GpuWatch } from './node/detect/gpu-watch.ts'
+import { amd, nvidia } from './node/detect/gpus.ts'
 import { detectInventory } from './node/detect/inventory.ts'
+import { KernelLog } from './node/detect/kernel-log.ts'
+import { defaultThreshold, ProcessOwners } from './node/detect/processes.ts'
 import { NodeReporter } from './node/detect/reporter.ts'
 import { UsageReader } from './node/detect/usage.ts'
 import { defaultDockerSocket, DockerEngine } from './node/docker/engine.ts'
@@ -43,6 +47,7 @@ import { openImages } from './node/images/open.ts'
 import { ProcessRuntime } from './node/process/runtime.ts'
 import { sinceBoot } from './node/lease/deadlines.ts'
 import { LeaseGuard } from './node/lease/guard.ts'
+import { oursOn } from './node/ours.ts'
 import { NodeReconciler } from './node/reconcile.ts'
 import type { Runtime } from './node/runtime.ts'
 import type { AgentOptions } from './options.ts'
@@ -294,18 +299,29 @@ async function openHost(
     started.add(await openImages({ engine, cluster, blobs, incoming, sealer, dataDir, log }), (it) =>
       it.close(),
     )
-  const detect = () => detectInventory({ dataDir, engine, processRuntime, defaultImage, agentVersion })
+  const runtimes: Runtime[] = []
+  const gpus = gpuWatch(options, runtimes, () => void reporter.check())
+  const detect = () =>
+    detectInventory({
+      dataDir,
+      engine,
+      processRuntime,
+      defaultImage,
+      agentVersion,
+      gpus: async () => (await gpus.read()).gpus,
+    })
   const advertised = () => address.advertise
   const reporter = new NodeReporter({
     cluster,
     detect,
     address: advertised,
+    answered: (vendor) => gpus.state.answered.has(vendor),
     log,
     ...(share ? { share } : {}),
   })
   const usage = new UsageReader({
     dataDir,
-    gpus: () => reporter.inventory?.gpus ?? [],
+    gpus,
     diskLow: () => space.low(),
     pulls: () => images?.pulls.list() ?? [],
   })
@@ -343,12 +359,20 @@ async function openHost(
   const owner = { cluster: folder.identity.cluster, node: cluster.self.node }
   const { formerly = [] } = folder.identity
   const network = isLoopback(address.host) ? 'host' : 'auto'
-  const runtimes: Runtime[] = [
-    ...(engine && images
-      ? [new DockerRuntime({ engine, owner, formerly, defaultImage, network, images: images.engine })]
-      : []),
-    ...(processRuntime ? [new ProcessRuntime({ folder: join(dataDir, 'processes') })] : []),
-  ]
+  if (engine && images)
+    runtimes.push(
+      new DockerRuntime({
+        engine,
+        owner,
+        formerly,
+        defaultImage,
+        network,
+        images: images.engine,
+        devices: () => gpus.state,
+      }),
+    )
+  if (processRuntime)
+    runtimes.push(new ProcessRuntime({ folder: join(dataDir, 'processes'), gpu: (uuid) => gpus.gpu(uuid) }))
   return { reporter, heartbeat, runtimes, images, leases, confirm, host, usage: () => measured }
 }
 
@@ -368,6 +392,25 @@ function openMonitor(
     }),
     (it) => it.stop(),
   )
+}
+
+function gpuWatch(
+  { sharedGpus, foreignGpuMemory }: AgentOptions,
+  runtimes: readonly Runtime[],
+  onChange: () => void,
+): GpuWatch {
+  const owners = new ProcessOwners({
+    ours: () => oursOn(runtimes),
+    threshold: foreignGpuMemory ?? defaultThreshold,
+  })
+  const kernel = new KernelLog()
+  return new GpuWatch({
+    vendors: { nvidia: nvidia(), amd: amd() },
+    owners: (devices) => owners.of(devices),
+    kernelFaults: () => kernel.faults(),
+    ...(sharedGpus ? { shared: sharedGpus } : {}),
+    onChange,
+  })
 }
 
 /** Open the doors to people and programs; answers the address on loopback, where that was asked for. */

@@ -13,6 +13,10 @@ export interface AgentOptions {
   readonly bind?: string
   /** Explicit share of the host, for agents that share one. */
   readonly share?: { readonly cpu?: number; readonly memory?: number; readonly gpus?: readonly string[] }
+  /** GPUs that tasks may share by declared memory: UUIDs, indexes, or `all`. */
+  readonly sharedGpus?: readonly string[]
+  /** Bytes from which on a computing process of outside the cluster keeps a GPU from being handed out; default: 300 MiB. */
+  readonly foreignGpuMemory?: number
   readonly defaultImage?: string
   readonly dockerSocket?: string
   readonly docker: boolean

@@ -100,6 +100,8 @@ export interface AgentOptions {
   advertise?: string
   bind?: string
   share?: { cpu?: number; memory?: number; gpus?: string[] }
+  sharedGpus?: string[]
+  foreignGpuMemory?: number
   defaultImage?: string
   dockerSocket?: string
   docker: boolean

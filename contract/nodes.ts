@@ -82,6 +82,7 @@ export const Inventory = z
         storage_driver: z.string(),
         cgroup: z.string(),
         runtimes: z.array(z.string()),
+        cdi: z.boolean().optional().describe('It knows devices by the Container Device Interface.'),
       })
       .nullable(),
     runtimes: z.array(RuntimeName),

@@ -73,6 +73,8 @@ export interface NodeRow extends Versioned {
   readonly allocatable: Resources | null
   /** UUIDs of the GPUs it may hand out. */
   readonly gpus: readonly string[]
+  /** Reported here too, but another node's: never handed out. */
+  readonly refused_gpus?: readonly string[]
   /** As the leader judged; absent or null while it answers. For people, never for decisions. */
   readonly unreachable_since?: string | null
   /** What is wrong with its copy of the state; absent or null when nothing is known to be. */

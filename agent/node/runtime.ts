@@ -1,4 +1,4 @@
-import type { Resources, RuntimeName } from '../../contract/index.ts'
+import type { Reason, Resources, RuntimeName } from '../../contract/index.ts'
 import type { LogRecord } from '../store/store.ts'
 
 /** What runs an attempt's command on this host: a Docker Engine, or plain processes without isolation. */
@@ -13,6 +13,8 @@ export interface Runtime {
   list(): Promise<Found[]>
   /** Resolves when it has ended, or when nothing is left of it (`failure`). */
   wait(found: Found, signal: AbortSignal): Promise<Exit>
+  /** What is wrong with the devices that a running attempt sees; absent where nothing keeps it from all of them. */
+  wrongDevices?(found: Found, gpus: readonly string[]): Promise<Reason | undefined>
   /** SIGTERM, then SIGKILL after the grace; resolves when it has ended. */
   stop(found: Found, graceSeconds: number): Promise<void>
   /** Forget an ended attempt: its container, its files outside the task folder. */

@@ -3,8 +3,10 @@ import type { Logger } from 'pino'
 import { type Found, StartFailure } from './runtime.ts'
 import { Attempt, notRun, type Taken } from './task/attempt.ts'
 import type { RunnerContext } from './task/context.ts'
+import { endOnWrongDevices } from './task/devices.ts'
 import { finish } from './task/finish.ts'
 import { launched, Unwanted } from './task/launch.ts'
+import { deviceVariables } from './task/visible.ts'
 import { LogKeeper } from './task/log-keeper.ts'
 import { type StopOrder, stopWhenDue } from './task/stopper.ts'
 
@@ -88,6 +90,7 @@ export class TaskRunner {
     const side: Promise<unknown>[] = []
     if (!found.exit) {
       side.push(stopWhenDue(attempt, found, this.#context, this.#stop.signal, watching))
+      side.push(endOnWrongDevices(attempt, found, this.#context, watching))
       // Sent along the way: a final report does not wait for it.
       if (attempt.task.state !== 'Running') side.push(reports.send(attempt.runningReport(found), watching))
     }
@@ -116,7 +119,11 @@ export class TaskRunner {
       patienceMs: timing.keepPatience,
       retryMs: timing.retry,
     }
-    const finished = await finish(attempt.task.id, attempt.task.attempt, options, signal)
+    const ignored = deviceVariables(attempt.experiment.spec.roles[attempt.task.role]?.env ?? {})
+    const notes = ignored.map(
+      (name) => `${name} of the experiment was not used: a task sees exactly the GPUs it was given`,
+    )
+    const finished = await finish(attempt.task.id, attempt.task.attempt, { ...options, notes }, signal)
     await attempt.save({ phase: 'collected', report: attempt.finalReport(finished) })
   }
 

@@ -8,6 +8,7 @@ import {
   type Usage,
 } from '../../contract/index.ts'
 import type { Cluster, NodeLiveness } from '../cluster/cluster.ts'
+import { deviceFaults } from '../cluster/rules/devices.ts'
 import { add, holdersByNode, nothing } from '../cluster/rules/capacity.ts'
 import { experimentVersion } from '../cluster/rules/settle.ts'
 import type { ExperimentRow, Kept, NodeRow, State, TaskRow } from '../cluster/state.ts'
@@ -74,13 +75,14 @@ const silent: NodeLiveness = { liveness: 'unknown', silent_ms: null, usage: null
 
 export function nodeView(cluster: Cluster, state: State, row: NodeRow): Node {
   const holders = holdersOf(state).get(row.id) ?? []
+  const live = livenessOf(cluster, row.id, state)
   return {
     id: row.id,
     name: row.name,
     member: row.member,
     address: row.address,
     role: roleOf(cluster, row.member),
-    ...livenessOf(cluster, row.id, state),
+    ...live,
     unreachable_since: row.unreachable_since ?? null,
     joined_at: row.joined_at,
     labels: row.labels ?? {},
@@ -88,6 +90,7 @@ export function nodeView(cluster: Cluster, state: State, row: NodeRow): Node {
     inventory: row.inventory,
     allocatable: row.allocatable,
     allocated: allocatedBy(holders),
+    faults: [...deviceFaults(state, row), ...(live.usage?.warnings ?? [])],
     gpus_held: holders.flatMap((task) => task.gpus.map((uuid) => ({ uuid, task: task.id }))),
     tasks: holders.length,
     state_differs: row.state_differs ?? null,

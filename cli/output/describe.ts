@@ -4,6 +4,7 @@ import type { Node } from '../../contract/nodes.ts'
 import { formatBytes, type Resources } from '../../contract/resources.ts'
 import type { State } from '../../contract/states.ts'
 import type { Style, Terminal } from '../terminal.ts'
+import { nodeGpus } from './gpus.ts'
 import { type Column, plain, properties, table } from './table.ts'
 
 const stateStyle: Record<State, Style> = {
@@ -138,10 +139,20 @@ function cordonText({ by, at, reason, drain }: NonNullable<Node['cordon']>): str
   return `none, emptied until ${drain.deadline}${then}, ${why}`
 }
 
-export function nodeDetails(n: Node): string {
+const gpuSummary = ({ inventory, allocatable }: Node): string => {
+  const gpus = inventory?.gpus.filter((gpu) => !gpu.mig_mode) ?? []
+  if (!gpus.length) return 'none'
+  const driver = gpus.find((gpu) => gpu.driver)
+  const cuda = driver?.cuda ? `, CUDA ${driver.cuda}` : ''
+  return plain(
+    `${gpus.length}, ${allocatable?.gpu ?? 0} of them handed out to tasks${driver?.driver ? `; driver ${driver.driver}${cuda}` : ''}`,
+  )
+}
+
+export function nodeDetails(terminal: Terminal, n: Node): string {
   const i = n.inventory
   const disk = n.usage && `${formatBytes(n.usage.disk_free)} free of ${formatBytes(n.usage.disk_total)}`
-  return properties([
+  const head = properties([
     ['name', n.name],
     ['id', n.id],
     ['address', plain(n.address)],
@@ -167,12 +178,13 @@ export function nodeDetails(n: Node): string {
     ['cpu', i ? plain(`${i.cpu.cores} × ${i.cpu.model}`) : '-'],
     ['memory', i ? formatBytes(i.memory) : '-'],
     ['disk', (disk ?? '-') + (n.usage?.disk_low ? ' DISK LOW' : '')],
-    ['gpus', i?.gpus.map((g) => plain(`${g.uuid} ${g.model}`)).join(', ') || 'none'],
+    ['gpus', gpuSummary(n)],
     ['docker', i?.docker ? `${i.docker.version} (API ${i.docker.api})` : 'none'],
     ['runtimes', i?.runtimes.join(', ') ?? '-'],
     ['allocatable', n.allocatable ? resourcesText(n.allocatable) : '-'],
     ['allocated', `${resourcesText(n.allocated)} by ${n.tasks} tasks`],
   ])
+  return head + nodeGpus(terminal, n)
 }
 
 export function clusterDetails(terminal: Terminal, c: Cluster): string {

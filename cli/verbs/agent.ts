@@ -19,6 +19,8 @@ export interface StartOptions {
   shareCpu?: number
   shareMemory?: number
   shareGpus?: string
+  shareGpu?: string[]
+  foreignGpuMemory?: number
   defaultImage?: string
   dockerSocket?: string
   docker: boolean
@@ -65,6 +67,16 @@ function startOptions(command: Command): Command {
     .option('--share-cpu <cores>', 'give the cluster this many cores', cpuOption)
     .option('--share-memory <size>', 'give it this much memory', bytesOption)
     .option('--share-gpus <uuids>', 'give it these GPUs, by UUID, comma-separated')
+    .option(
+      '--share-gpu <gpus>',
+      'let tasks share these GPUs by declared memory, without isolation: UUIDs or indexes, comma-separated, or all',
+      gpusOption,
+    )
+    .option(
+      '--foreign-gpu-memory <size>',
+      'from so much memory on, a program of outside the cluster keeps a GPU from being used (default: 300Mi)',
+      bytesOption,
+    )
     .option('--default-image <image>', 'image of tasks that name none')
     .option('--docker-socket <path>', "the engine's socket")
     .option('--no-docker', 'do not use Docker')
@@ -113,6 +125,8 @@ export function readStartOptions(options: StartOptions, cwd: string): AgentOptio
     ...(advertise ? { advertise } : {}),
     ...(bind ? { bind } : {}),
     ...(share ? { share } : {}),
+    ...(options.shareGpu ? { sharedGpus: options.shareGpu } : {}),
+    ...(options.foreignGpuMemory === undefined ? {} : { foreignGpuMemory: options.foreignGpuMemory }),
     ...(defaultImage ? { defaultImage } : {}),
     ...(dockerSocket ? { dockerSocket } : {}),
     docker: options.docker,
@@ -131,6 +145,18 @@ function shareOf(options: StartOptions): AgentOptions['share'] {
     throw new UsageError(`--share-gpus: not a GPU's UUID: ${JSON.stringify(bad)}`, 'See `nvidia-smi -L`.')
   if (cpu === undefined && memory === undefined && gpus === undefined) return undefined
   return { ...(cpu && { cpu }), ...(memory && { memory }), ...(gpus && { gpus }) }
+}
+
+/** Given once or several times. */
+function gpusOption(value: string, before: string[] = []): string[] {
+  const gpus = value.split(',').map((gpu) => gpu.trim())
+  const bad = gpus.find((gpu) => !/^(all|\d{1,3}|(GPU|MIG)-[A-Za-z0-9-/:.]{1,100})$/.test(gpu))
+  if (bad !== undefined)
+    throw new UsageError(
+      `--share-gpu: not a GPU: ${JSON.stringify(bad)}`,
+      'Write its UUID or index, see `nvidia-smi -L`; or `all`.',
+    )
+  return [...before, ...gpus]
 }
 
 function readPeer(text: string): PeerAddress {

@@ -55,7 +55,7 @@ export function nodeVerbs(program: Command, tool: Tool): void {
   readVerb(node, 'get <name>', 'one node, by name or id').action((name: string, options: CommonOptions) =>
     connected(tool, options, async ({ client }) => {
       const found = await client.call('nodes.get', { params: { node: name }, query: consistencyOf(options) })
-      print(tool.terminal, options.output, found, () => nodeDetails(found))
+      print(tool.terminal, options.output, found, () => nodeDetails(tool.terminal, found))
     }),
   )
   nodeOperationVerbs(node, tool)

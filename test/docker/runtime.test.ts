@@ -95,6 +95,7 @@ describe('containers on a real engine', needs.engine, () => {
       processRuntime: false,
       defaultImage: baseImageTag,
       agentVersion: '0.1.0',
+      gpus: () => Promise.resolve([]),
     })
     const version = (await engine.docker.version()) as unknown as { Version: string }
     expect(inventory.docker?.version).toBe(version.Version)
@@ -110,6 +111,7 @@ describe('containers on a real engine', needs.engine, () => {
       processRuntime: true,
       defaultImage: null,
       agentVersion: '0',
+      gpus: () => Promise.resolve([]),
     }
     expect(await detectInventory(options)).toMatchObject({ docker: null, runtimes: ['process'] })
   })

@@ -1,6 +1,7 @@
 import { formatBytes, ProblemError } from '../../../contract/index.ts'
 import type { Command, Results } from '../commands.ts'
 import { type NodeRow, theCluster } from '../state.ts'
+import { ownedOf, tellOfDevices } from './devices.ts'
 import type { Transaction } from '../transaction.ts'
 import { loseEarlierBoots } from './loss.ts'
 import { rebooted } from './node-operations.ts'
@@ -85,15 +86,14 @@ export function reportNode(
 ): void {
   const before = tx.need('nodes', node, 'node')
   const row = boot_id === undefined ? before : newBoot(tx, before, boot_id)
-  // One owner for each device: a UUID that another node reported first stays that node's.
-  const others = new Set(tx.state.nodes.valueSeq().flatMap((other) => (other.id === node ? [] : other.gpus)))
-  const owned = gpus.filter((uuid) => !others.has(uuid))
+  const { owned, refused } = ownedOf(tx, node, gpus)
   tx.put('nodes', node, {
     ...row,
     address,
     inventory,
     allocatable: { ...allocatable, gpu: owned.length },
     gpus: owned,
+    refused_gpus: refused.map(({ uuid }) => uuid),
   })
   if (!row.inventory) {
     const { cpu, memory } = allocatable
@@ -103,11 +103,5 @@ export function reportNode(
       `node ${row.name} offers ${cpu} cores, ${formatBytes(memory)} of memory and ${owned.length} GPUs`,
     )
   }
-  const refused = gpus.length - owned.length
-  if (refused > 0 && row.gpus.length !== owned.length)
-    tx.event(
-      'node.gpu_refused',
-      { kind: 'node', id: node },
-      `${refused} GPUs of ${row.name} belong to another node already`,
-    )
+  tellOfDevices(tx, row, inventory, refused)
 }

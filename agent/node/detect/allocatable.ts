@@ -1,4 +1,5 @@
 import type { Inventory, Resources } from '../../../contract/index.ts'
+import { isGpu } from './gpu-watch.ts'
 
 /** What an admin gave an agent of its host, for agents that share one. */
 export interface Share {
@@ -9,7 +10,7 @@ export interface Share {
 
 export interface Allocatable {
   readonly resources: Resources
-  /** UUIDs of the GPUs it may hand out. */
+  /** UUIDs of the GPUs it may hand out: not sick ones, and slices in place of what they are cut from. */
   readonly gpus: readonly string[]
 }
 
@@ -22,6 +23,7 @@ const reservedCpu = 0.5
  */
 export function allocatable(inventory: Inventory, share: Share = {}): Allocatable {
   const gpus = inventory.gpus
+    .filter((gpu) => !gpu.fault && !gpu.mig_mode)
     .filter((gpu) => !share.gpus || share.gpus.some((given) => isGpu(given, gpu)))
     .map((gpu) => gpu.uuid)
   return {
@@ -43,11 +45,4 @@ export function allocatable(inventory: Inventory, share: Share = {}): Allocatabl
 /** A small host keeps at least half for its tasks. */
 function withoutReserve(total: number, reserve: number): number {
   return total - Math.min(reserve, total / 2)
-}
-
-/** A GPU is given by its UUID, the beginning of it as nvidia-smi allows, or its index. */
-function isGpu(given: string, gpu: Inventory['gpus'][number]): boolean {
-  return (
-    given === gpu.uuid || given === String(gpu.index) || (given.length >= 8 && gpu.uuid.startsWith(given))
-  )
 }

@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import pino from 'pino'
@@ -6,80 +6,25 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Inventory, Usage } from '../../../contract/index.ts'
 import { DoubleCluster } from '../doubles.ts'
 import { allocatable } from './allocatable.ts'
-import { parseNvidia, readNvidia } from './gpus.ts'
+import type { GpuState } from './gpu-watch.ts'
 import { detectInventory } from './inventory.ts'
 import { NodeReporter } from './reporter.ts'
 import { cpuPercent, parseMeminfo, UsageReader } from './usage.ts'
 
 const GiB = 1024 ** 3
-const MiB = 1024 ** 2
-const fixture = (name: string) => path.join(import.meta.dirname, 'fixtures', `${name}.xml`)
-const parsed = async (name: string) => parseNvidia(await readFile(fixture(name), 'utf8'))
+const gpuOf = (uuid: string, index = 0) => ({
+  uuid,
+  index,
+  vendor: 'nvidia' as const,
+  model: 'X',
+  memory: 24 * GiB,
+})
 
 let folder: string
 beforeEach(async () => {
   folder = await mkdtemp(path.join(os.tmpdir(), 'detect-'))
 })
 afterEach(() => rm(folder, { recursive: true }))
-
-/** A program in place of nvidia-smi. */
-async function program(script: string): Promise<string> {
-  const file = path.join(folder, 'nvidia-smi')
-  await writeFile(file, `#!/bin/sh\n${script}\n`)
-  await chmod(file, 0o755)
-  return file
-}
-
-describe('GPUs', () => {
-  test('of an older driver', async () => {
-    const [busy, idle] = await parsed('rtx-3090')
-    expect(busy).toEqual({
-      gpu: {
-        uuid: 'GPU-5f1c4b7e-3a0d-8f52-9c1e-2b6d7a8e9f01',
-        index: 0,
-        vendor: 'nvidia',
-        model: 'NVIDIA GeForce RTX 3090',
-        memory: 24268 * MiB,
-        driver: '470.256.02',
-        cuda: '11.4',
-      },
-      usage: {
-        uuid: 'GPU-5f1c4b7e-3a0d-8f52-9c1e-2b6d7a8e9f01',
-        utilization_percent: 97,
-        memory_used: 10412 * MiB,
-        temperature_c: 66,
-        power_w: 341.25,
-      },
-    })
-    expect(idle).toMatchObject({ gpu: { index: 1 }, usage: { utilization_percent: 0, power_w: null } })
-  })
-  test('of a newer one, alone in its host', async () => {
-    expect(await parsed('h100')).toMatchObject([
-      {
-        gpu: { model: 'NVIDIA H100 80GB HBM3', memory: 81559 * MiB, cuda: '12.4' },
-        usage: { memory_used: 4 * MiB, temperature_c: 29, power_w: 69.62 },
-      },
-    ])
-  })
-  test('that tell less, or fell off the bus', async () => {
-    expect(await parsed('a100-mig-and-lost')).toMatchObject([
-      { gpu: { index: 0 }, usage: { utilization_percent: null, temperature_c: 31, power_w: 45.88 } },
-    ])
-  })
-  test('of something else are none', () => {
-    expect(() => parseNvidia('NVIDIA-SMI has failed')).toThrow('something else')
-    expect(() => parseNvidia('<html><body/></html>')).toThrow('something else')
-    expect(parseNvidia('<nvidia_smi_log><attached_gpus>0</attached_gpus></nvidia_smi_log>')).toEqual([])
-  })
-  test('are read from the program, and none where there is no such program', async () => {
-    expect(await readNvidia(await program(`cat '${fixture('h100')}'`))).toHaveLength(1)
-    expect(await readNvidia(path.join(folder, 'absent'))).toEqual([])
-  })
-  test('of a driver that hangs or fails are an error', async () => {
-    await expect(readNvidia(await program('exec sleep 60'), 100)).rejects.toThrow()
-    await expect(readNvidia(await program('echo "No devices" >&2; exit 9'))).rejects.toThrow('No devices')
-  })
-})
 
 const inventory = (change: Partial<Inventory> = {}): Inventory => ({
   hostname: 'host',
@@ -145,7 +90,7 @@ test('this host is detected, as the contract wants it', async () => {
     processRuntime: true,
     defaultImage: 'python:3.12',
     agentVersion: '0.1.0',
-    nvidiaSmi: await program(`cat '${fixture('h100')}'`),
+    gpus: () => Promise.resolve([gpuOf('GPU-1')]),
   })
   expect(Inventory.parse(found)).toEqual(found)
   expect(found).toMatchObject({
@@ -154,7 +99,7 @@ test('this host is detected, as the contract wants it', async () => {
     cpu: { cores: os.availableParallelism() },
     docker: null,
     runtimes: ['process'],
-    gpus: [{ model: 'NVIDIA H100 80GB HBM3' }],
+    gpus: [{ uuid: 'GPU-1' }],
   })
   expect(found.disk.total).toBeGreaterThan(found.disk.free)
 })
@@ -178,31 +123,44 @@ describe('live figures', () => {
     expect(() => parseMeminfo('')).toThrow()
   })
 
-  test('are read at once, with the GPUs as last seen, and null while nvidia-smi fails', async () => {
-    const readings = await parsed('h100')
-    let answer = Promise.withResolvers<typeof readings>()
-    let asked = 0
-    const reader = new UsageReader({
-      dataDir: folder,
-      gpus: () => readings.map(({ gpu }) => gpu),
-      diskLow: () => true,
-      nvidia: () => {
-        asked++
-        return answer.promise
-      },
+  test('are read at once, with the GPUs as last seen, and at most one reading of those at a time', async () => {
+    const figures = {
+      utilization_percent: 5,
+      memory_used: 7,
+      temperature_c: 30,
+      power_w: null,
+      processes: [],
+    }
+    const stateOf = (utilization_percent: number): GpuState => ({
+      gpus: [gpuOf('GPU-1')],
+      usage: new Map([['GPU-1', { uuid: 'GPU-1', ...figures, utilization_percent }]]),
+      minors: new Map(),
+      answered: new Set(['nvidia' as const]),
+      warnings: ['The GPUs of this host cannot be read: it hangs.'],
     })
+    const answer = Promise.withResolvers<GpuState>()
+    const gpus = {
+      state: stateOf(5),
+      asked: 0,
+      read() {
+        this.asked++
+        return answer.promise.then((next) => (this.state = next))
+      },
+    }
+    const reader = new UsageReader({ dataDir: folder, gpus, diskLow: () => true })
     const first = await reader.read()
     expect(Usage.parse(first)).toEqual(first)
-    expect(first).toMatchObject({ disk_low: true, gpus: [{ utilization_percent: null, memory_used: null }] })
+    expect(first).toMatchObject({
+      disk_low: true,
+      gpus: [{ utilization_percent: 5 }],
+      warnings: [expect.stringContaining('hangs')],
+    })
     await reader.read()
-    expect(asked).toBe(1)
-    answer.resolve(readings)
+    expect(gpus.asked).toBe(1)
+    answer.resolve(stateOf(80))
     await reader.settled()
-    answer = Promise.withResolvers()
-    expect((await reader.read()).gpus).toEqual([readings[0]?.usage])
-    answer.reject(new Error('nvidia-smi failed'))
+    expect((await reader.read()).gpus).toMatchObject([{ utilization_percent: 80 }])
     await reader.settled()
-    expect((await reader.read()).gpus[0]?.temperature_c).toBeNull()
   })
 })
 

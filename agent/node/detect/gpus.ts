@@ -1,96 +1,157 @@
-import { execFile } from 'node:child_process'
-import { promisify } from 'node:util'
-import { XMLParser } from 'fast-xml-parser'
-import type { Gpu, Usage } from '../../../contract/index.ts'
+import { readdir, readFile } from 'node:fs/promises'
+import path from 'node:path'
+import type { Gpu, GpuLink } from '../../../contract/index.ts'
+import { parseAmd } from './amd.ts'
+import { hasSlices, parseNvidia } from './nvidia.ts'
+import { parseTopology, type Topology } from './nvidia-topology.ts'
+import { busKey, type Found, type GpuReading } from './reading.ts'
+import { parseRocm } from './rocm.ts'
+import { ask } from './tool.ts'
 
-/** A GPU as `nvidia-smi` tells of it: what it is, and how it does just now. */
-export interface GpuReading {
-  readonly gpu: Gpu
-  readonly usage: Usage['gpus'][number]
+export interface Tools {
+  readonly nvidiaSmi?: string
+  readonly amdSmi?: string
+  readonly rocmSmi?: string
+  readonly timeoutMs?: number
+  /** Where the kernel describes its devices. */
+  readonly sysfs?: string
+  /** Where NVIDIA's kernel driver lists its devices by bus id. */
+  readonly driver?: string
 }
 
-/** Its readings, nothing when the host has no NVIDIA driver. Throws when the driver does not answer well. */
-export async function readNvidia(program = 'nvidia-smi', timeoutMs = 20_000): Promise<GpuReading[]> {
-  try {
-    // A broken GPU can make it hang for minutes.
-    const { stdout } = await promisify(execFile)(program, ['-q', '-x'], {
-      timeout: timeoutMs,
-      killSignal: 'SIGKILL',
-      maxBuffer: 64 * 1024 * 1024,
+/** What the host's GPUs are, by vendor; undefined: it has no driver of that vendor. */
+export type Vendor = () => Promise<Found | undefined>
+
+/** How devices are connected does not change while they stay the same; asking for it takes seconds on large hosts. */
+export function nvidia(tools: Tools = {}): Vendor {
+  let known: { of: string; topology: Topology } | undefined
+  return async () => {
+    const found = await readNvidia(tools)
+    if (!found) return undefined
+    const { readings, lost } = found
+    const of = readings.map(({ gpu }) => gpu.uuid).join()
+    if (known?.of !== of) {
+      // It is worth having and no more: without it all sets of devices are alike.
+      const told = readings.length && !lost.size ? await smi(tools, ['topo', '-m']).catch(() => '') : ''
+      known = { of, topology: parseTopology(told ?? '') }
+    }
+    return { readings: await placed(readings, known.topology, tools.sysfs), lost }
+  }
+}
+
+const smi = ({ nvidiaSmi = 'nvidia-smi', timeoutMs }: Tools, words: readonly string[]) =>
+  ask(nvidiaSmi, words, timeoutMs)
+
+async function parsed(tools: Tools, xml: string): Promise<Found> {
+  return parseNvidia(xml, hasSlices(xml) ? await smi(tools, ['-L']) : '')
+}
+
+/** nvidia-smi tells nothing at all while one device does not answer; then the others are asked for by themselves. */
+async function readNvidia(tools: Tools): Promise<Found | undefined> {
+  const lost = new Map<string, string>()
+  let rest: string[] = []
+  for (;;)
+    try {
+      const xml = await smi(tools, ['-q', '-x', ...(rest.length ? ['-i', rest.join()] : [])])
+      if (xml === undefined) return undefined
+      const found = await parsed(tools, xml)
+      return lost.size ? renumbered(found, lost) : found
+    } catch (error) {
+      const message = error instanceof Error ? error.message : ''
+      if (message.includes('No devices were found')) return { readings: [], lost }
+      const [, bus, words] = /device handle for GPU\s*([0-9a-f:.]+): (.+)/i.exec(message) ?? []
+      if (!bus || !words || lost.has(busKey(bus))) throw error
+      lost.set(busKey(bus), words)
+      rest = (await busIds(tools)).filter((one) => !lost.has(busKey(one)))
+      if (!rest.length) return { readings: [], lost }
+    }
+}
+
+/** As the kernel's driver knows them, whether or not they answer. */
+async function busIds({ driver = '/proc/driver/nvidia/gpus' }: Tools): Promise<string[]> {
+  return readdir(driver).catch(() => [])
+}
+
+/** The driver numbers devices by their place on the bus, those that do not answer too. */
+function renumbered({ readings }: Found, lost: ReadonlyMap<string, string>): Found {
+  const buses = readings.flatMap(({ gpu }) => (gpu.bus_id === undefined ? [] : [busKey(gpu.bus_id)]))
+  const order = [...new Set([...buses, ...lost.keys()])].toSorted()
+  const index = (gpu: Gpu) => (gpu.bus_id === undefined ? gpu.index : order.indexOf(busKey(gpu.bus_id)))
+  return { readings: readings.map((one) => ({ ...one, gpu: { ...one.gpu, index: index(one.gpu) } })), lost }
+}
+
+async function placed(
+  readings: readonly GpuReading[],
+  { links, numa }: Topology,
+  sysfs: string | undefined,
+): Promise<GpuReading[]> {
+  const whole = new Map(readings.flatMap(({ gpu }) => (gpu.mig ? [] : [[gpu.index, gpu.uuid]])))
+  return Promise.all(
+    readings.map(async (reading) => {
+      const { gpu } = reading
+      const node = numa.get(gpu.index) ?? (await numaOf(gpu.bus_id, sysfs))
+      const to = gpu.mig ? new Map<number, GpuLink>() : (links.get(gpu.index) ?? new Map<number, GpuLink>())
+      const named = [...to].flatMap(([index, link]) => {
+        const uuid = whole.get(index)
+        return uuid ? [[uuid, link] as const] : []
+      })
+      return {
+        ...reading,
+        gpu: {
+          ...gpu,
+          ...(node === undefined ? {} : { numa: node }),
+          ...(named.length ? { links: Object.fromEntries(named) } : {}),
+        },
+      }
+    }),
+  )
+}
+
+/** By amd-smi; on hosts that do not have it yet by its predecessor. */
+export function amd({ amdSmi = 'amd-smi', rocmSmi = 'rocm-smi', timeoutMs, sysfs }: Tools = {}): Vendor {
+  return async () => {
+    const found = (await readAmd(amdSmi, timeoutMs)) ?? (await readRocm(rocmSmi, timeoutMs))
+    if (!found) return undefined
+    const readings = found.readings.map(async (reading) => {
+      const device = await renderNode(reading.gpu.bus_id, sysfs)
+      return device ? { ...reading, gpu: { ...reading.gpu, device } } : reading
     })
-    return parseNvidia(stdout)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
+    return { ...found, readings: await Promise.all(readings) }
   }
 }
 
-type Element = Record<string, unknown>
-
-/** Of the output of `nvidia-smi -q -x`, whichever driver wrote it. Throws when it is no such output. */
-export function parseNvidia(xml: string): GpuReading[] {
-  // Numbers stay texts: "5.10" is a version, and most values carry a unit.
-  const parser = new XMLParser({ parseTagValue: false, isArray: (name) => name === 'gpu' })
-  const log = child(parser.parse(xml) as Element, 'nvidia_smi_log')
-  if (!log) throw new Error('nvidia-smi answered something else than its log')
-  const gpus = Array.isArray(log['gpu']) ? (log['gpu'] as Element[]) : []
-  return gpus.flatMap((gpu, index) => reading(gpu, index, log) ?? [])
+async function readAmd(program: string, timeoutMs: number | undefined): Promise<Found | undefined> {
+  const verb = (name: string) => ask(program, [name, '--json'], timeoutMs)
+  const list = await verb('list')
+  if (list === undefined) return undefined
+  const [fixed, metric] = [await verb('static'), await verb('metric')]
+  const topology = await verb('topology').catch(() => undefined)
+  const process = await verb('process').catch(() => undefined)
+  return parseAmd({ list, static: fixed ?? '', metric: metric ?? '', topology, process })
 }
 
-/** Nothing for a GPU that fell off its bus: the driver then has no UUID or memory to tell. */
-function reading(gpu: Element, index: number, log: Element): GpuReading | undefined {
-  const uuid = text(gpu['uuid'])
-  const memory = child(gpu, 'fb_memory_usage')
-  const total = bytes(memory?.['total'])
-  if (!uuid || total === null) return undefined
-  const [driver, cuda] = [text(log['driver_version']), text(log['cuda_version'])]
-  // Renamed by the drivers' generations, the newest first.
-  const power = child(gpu, 'gpu_power_readings') ?? child(gpu, 'power_readings')
-  return {
-    gpu: {
-      uuid,
-      index,
-      vendor: 'nvidia',
-      model: text(gpu['product_name']) ?? 'NVIDIA GPU',
-      memory: total,
-      ...(driver ? { driver } : {}),
-      ...(cuda ? { cuda } : {}),
-    },
-    usage: {
-      uuid,
-      utilization_percent: number(child(gpu, 'utilization')?.['gpu_util']),
-      memory_used: bytes(memory?.['used']),
-      temperature_c: number(child(gpu, 'temperature')?.['gpu_temp']),
-      power_w:
-        number(power?.['instant_power_draw']) ??
-        number(power?.['average_power_draw']) ??
-        number(power?.['power_draw']),
-    },
-  }
+async function readRocm(program: string, timeoutMs: number | undefined): Promise<Found | undefined> {
+  const output = await ask(program, ['--showallinfo', '--json'], timeoutMs)
+  return output === undefined ? undefined : parseRocm(output)
 }
 
-function child(element: Element, name: string): Element | undefined {
-  const found = element[name]
-  return typeof found === 'object' && found !== null ? (found as Element) : undefined
+/** The kernel's folder of a device; the vendors spell its bus id in their own ways. */
+function folderOf(bus: string, sysfs = '/sys'): string {
+  const [domain = '', ...rest] = bus.toLowerCase().split(':')
+  return path.join(sysfs, 'bus/pci/devices', [domain.slice(-4), ...rest].join(':'))
 }
 
-/** undefined for what the device does not have. */
-function text(value: unknown): string | undefined {
-  if (typeof value !== 'string') return undefined
-  const trimmed = value.trim()
-  return /^(|N\/A|\[?N\/A\]?|\[?Not Supported\]?|\[?Unknown Error\]?|\[?GPU is lost\]?)$/i.test(trimmed)
-    ? undefined
-    : trimmed
+async function numaOf(bus: string | undefined, sysfs: string | undefined): Promise<number | undefined> {
+  if (bus === undefined) return undefined
+  const told = await readFile(path.join(folderOf(bus, sysfs), 'numa_node'), 'utf8').catch(() => '')
+  const node = Number.parseInt(told, 10)
+  // −1: the host has but one, or its firmware does not say.
+  return node >= 0 ? node : undefined
 }
 
-/** `42 %`, `25.39 W`, `31 C`. */
-function number(value: unknown): number | null {
-  const match = /^(\d+(?:\.\d+)?)\b/.exec(text(value) ?? '')
-  return match ? Number(match[1]) : null
-}
-
-/** `24576 MiB`. */
-function bytes(value: unknown): number | null {
-  const match = /^(\d+) MiB$/.exec(text(value) ?? '')
-  return match ? Number(match[1]) * 1024 ** 2 : null
+async function renderNode(bus: string | undefined, sysfs: string | undefined): Promise<string | undefined> {
+  if (bus === undefined) return undefined
+  const names = await readdir(path.join(folderOf(bus, sysfs), 'drm')).catch((): string[] => [])
+  const node = names.find((name) => /^renderD\d+$/.test(name))
+  return node && `/dev/dri/${node}`
 }

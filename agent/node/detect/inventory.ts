@@ -4,7 +4,6 @@ import si from 'systeminformation'
 import type { Gpu, Inventory, RuntimeName } from '../../../contract/index.ts'
 import { within } from '../deadline.ts'
 import type { DockerEngine } from '../docker/engine.ts'
-import { readNvidia } from './gpus.ts'
 
 export interface DetectOptions {
   /** Its file system is the node's disk. */
@@ -14,7 +13,8 @@ export interface DetectOptions {
   readonly processRuntime: boolean
   readonly defaultImage: string | null
   readonly agentVersion: string
-  readonly nvidiaSmi?: string
+  /** The host's GPUs, read anew. */
+  readonly gpus: () => Promise<readonly Gpu[]>
 }
 
 export type DockerFacts = NonNullable<Inventory['docker']>
@@ -25,7 +25,7 @@ export async function detectInventory(options: DetectOptions): Promise<Inventory
     si.osInfo(),
     si.cpu(),
     diskOf(options.dataDir),
-    readNvidia(options.nvidiaSmi).catch((): Awaited<ReturnType<typeof readNvidia>> => []),
+    options.gpus(),
     options.engine ? detectDocker(options.engine).catch(() => null) : null,
   ])
   return {
@@ -37,7 +37,7 @@ export async function detectInventory(options: DetectOptions): Promise<Inventory
     cpu: { model: [cpu.manufacturer, cpu.brand].filter(Boolean).join(' '), cores: os.availableParallelism() },
     memory: os.totalmem(),
     disk: { path: options.dataDir, ...disk },
-    gpus: gpus.map(({ gpu }): Gpu => gpu),
+    gpus: [...gpus],
     docker,
     runtimes: runtimesOf(docker !== null, options.processRuntime),
     default_image: options.defaultImage,
@@ -60,6 +60,7 @@ async function detectDocker(engine: DockerEngine): Promise<DockerFacts> {
     CgroupVersion?: string
     CgroupDriver: string
     Runtimes: Record<string, unknown>
+    CDISpecDirs?: string[] | null
   }
   return {
     version,
@@ -68,6 +69,7 @@ async function detectDocker(engine: DockerEngine): Promise<DockerFacts> {
     // Engines before 20.10 knew version 1 only and do not say.
     cgroup: `v${info.CgroupVersion ?? '1'} (${info.CgroupDriver})`,
     runtimes: Object.keys(info.Runtimes).sort(),
+    ...(info.CDISpecDirs?.length ? { cdi: true } : {}),
   }
 }
 

@@ -1,9 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from 'pino'
-import type { Inventory, Resources } from '../../../contract/index.ts'
+import type { Gpu, Inventory, Resources } from '../../../contract/index.ts'
 import type { Cluster } from '../../cluster/cluster.ts'
+import type { Command } from '../../cluster/commands.ts'
+import type { State } from '../../cluster/state.ts'
 import { bootId } from '../process/proc.ts'
 import { allocatable, type Share } from './allocatable.ts'
+import { brokenDevices, evictionsFor } from './device-loss.ts'
 
 export interface ReporterOptions {
   readonly cluster: Pick<Cluster, 'self' | 'state' | 'propose'>
@@ -11,6 +14,8 @@ export interface ReporterOptions {
   /** HOST:PORT under which the others reach this agent now. */
   readonly address: () => string
   readonly share?: Share
+  /** Whether the driver of a vendor told its devices at the last detection; default: nobody knows. */
+  readonly answered?: (vendor: Gpu['vendor']) => boolean
   readonly log: Pick<Logger, 'info' | 'warn'>
   readonly intervalMs?: number
 }
@@ -53,25 +58,34 @@ export class NodeReporter {
   }
 
   async #check(): Promise<void> {
-    const { cluster, detect, address, share, log } = this.#options
+    const { cluster, detect, address, share, answered = () => false, log } = this.#options
     try {
       const inventory = (this.#inventory = await detect())
       const { resources, gpus } = allocatable(inventory, share)
       const now = { address: address(), inventory, allocatable: resources, gpus, boot_id: bootId() }
       const known = cluster.state().nodes.get(cluster.self.node)
-      if (known?.inventory && known.allocatable && isSame({ ...known, inventory: known.inventory }, now))
-        return
-      await cluster.propose(
-        { type: 'node.report', node: cluster.self.node, ...now },
-        { kind: 'node', node: cluster.self.node },
-      )
-      log.info({ gpus: gpus.length, ...resources }, 'reported what this node has')
+      // First, since the report makes the cluster forget what was there before.
+      const sameBoot = known?.boot_id === now.boot_id
+      const broken = sameBoot ? brokenDevices(inventory.gpus, known.inventory?.gpus ?? [], answered) : []
+      for (const eviction of evictionsFor(cluster.state(), cluster.self.node, broken))
+        await this.#propose(eviction)
+      const same =
+        known?.inventory && known.allocatable && isSame({ ...known, inventory: known.inventory }, now)
+      if (!same || givenUp(known, cluster.state())) {
+        await this.#propose({ type: 'node.report', node: cluster.self.node, ...now })
+        log.info({ gpus: gpus.length, ...resources }, 'reported what this node has')
+      }
     } catch (error) {
       log.warn({ err: error }, 'could not report what this node has; trying again soon')
       // No leader yet, most likely: until it is told, nothing can be placed here.
       clearTimeout(this.#retry)
       this.#retry = setTimeout(() => void this.check(), retryMs)
     }
+  }
+
+  async #propose(command: Command): Promise<void> {
+    const { cluster } = this.#options
+    await cluster.propose(command, { kind: 'node', node: cluster.self.node })
   }
 }
 
@@ -81,6 +95,8 @@ interface Report {
   readonly inventory: Inventory
   readonly allocatable: Resources | null
   readonly gpus: readonly string[]
+  /** What it reported and another node owns. */
+  readonly refused_gpus?: readonly string[]
 }
 
 /** Free space changes all the time and travels with the heartbeat; here only a large change counts. */
@@ -90,10 +106,22 @@ function isSame(known: Report, now: Report): boolean {
     drift < now.inventory.disk.total * 0.05 &&
     known.address === now.address &&
     known.boot_id === now.boot_id &&
-    isDeepStrictEqual(known.gpus, now.gpus) &&
-    isDeepStrictEqual(known.allocatable, now.allocatable) &&
+    sameGpus(known, now.gpus) &&
+    isDeepStrictEqual({ ...known.allocatable, gpu: 0 }, { ...now.allocatable, gpu: 0 }) &&
     isDeepStrictEqual(withoutFree(known.inventory), withoutFree(now.inventory))
   )
+}
+
+/** Those that were refused are reported again, and taken, when their owner has given them up. */
+function givenUp(
+  { refused_gpus = [] }: Pick<Report, 'refused_gpus'>,
+  { nodes }: Pick<State, 'nodes'>,
+): boolean {
+  return refused_gpus.some((uuid) => !nodes.some((node) => node.gpus.includes(uuid)))
+}
+
+function sameGpus({ gpus, refused_gpus = [] }: Report, now: readonly string[]): boolean {
+  return isDeepStrictEqual([...gpus, ...refused_gpus].toSorted(), [...now].toSorted())
 }
 
 const withoutFree = (inventory: Inventory) => ({ ...inventory, disk: { ...inventory.disk, free: 0 } })

@@ -1,35 +1,33 @@
 import { readFile } from 'node:fs/promises'
 import os from 'node:os'
-import type { Gpu, Usage } from '../../../contract/index.ts'
-import { type GpuReading, readNvidia } from './gpus.ts'
+import type { Usage } from '../../../contract/index.ts'
+import type { GpuWatch } from './gpu-watch.ts'
 import { diskOf } from './inventory.ts'
 
 export interface UsageOptions {
   readonly dataDir: string
-  /** The GPUs found at detection; their figures are null while nvidia-smi fails. */
-  readonly gpus: () => readonly Gpu[]
+  readonly gpus: Pick<GpuWatch, 'state' | 'read'>
   readonly diskLow: () => boolean
   readonly pulls?: () => NonNullable<Usage['pulls']>
-  readonly nvidia?: () => Promise<GpuReading[]>
 }
 
 /**
- * Live figures of this host. nvidia-smi takes from a tenth of a second to minutes, so the GPUs' figures are those of
- * a reading in the background, at most one at a time.
+ * Live figures of this host. The vendors' programs take from a tenth of a second to minutes, so the GPUs' figures are
+ * those of a reading in the background, at most one at a time.
  */
 export class UsageReader {
   readonly #options: UsageOptions
   #cpu = os.cpus()
-  #gpus = new Map<string, Usage['gpus'][number]>()
-  #reading: Promise<void> | undefined
+  #reading: Promise<unknown> | undefined
 
   constructor(options: UsageOptions) {
     this.#options = options
   }
 
   async read(): Promise<Usage> {
-    const known = this.#options.gpus()
-    if (known.length) this.#refreshGpus()
+    const { gpus, usage, warnings } = this.#options.gpus.state
+    // A host without any, or whose driver does not answer at all, is looked at again at the next detection.
+    if (gpus.length) this.#refreshGpus()
     const [memory, disk] = await Promise.all([
       readFile('/proc/meminfo', 'latin1').then(parseMeminfo),
       diskOf(this.#options.dataDir),
@@ -44,9 +42,10 @@ export class UsageReader {
       disk_free: disk.free,
       disk_total: disk.total,
       load1: os.loadavg()[0] ?? 0,
-      gpus: known.map(({ uuid }) => this.#gpus.get(uuid) ?? unknownGpu(uuid)),
+      gpus: gpus.flatMap(({ uuid }) => usage.get(uuid) ?? []),
       disk_low: this.#options.diskLow(),
       ...(this.#options.pulls ? { pulls: this.#options.pulls() } : {}),
+      ...(warnings.length ? { warnings: [...warnings] } : {}),
     }
   }
 
@@ -56,22 +55,8 @@ export class UsageReader {
   }
 
   #refreshGpus(): void {
-    const nvidia = this.#options.nvidia ?? readNvidia
-    this.#reading ??= nvidia()
-      .then(
-        (readings) => {
-          this.#gpus = new Map(readings.map(({ usage }) => [usage.uuid, usage]))
-        },
-        () => this.#gpus.clear(),
-      )
-      .finally(() => {
-        this.#reading = undefined
-      })
+    this.#reading ??= this.#options.gpus.read().finally(() => (this.#reading = undefined))
   }
-}
-
-function unknownGpu(uuid: string): Usage['gpus'][number] {
-  return { uuid, utilization_percent: null, memory_used: null, temperature_c: null, power_w: null }
 }
 
 type CpuTimes = readonly Pick<os.CpuInfo, 'times'>[]

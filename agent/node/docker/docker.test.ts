@@ -3,7 +3,7 @@ import { resources } from '../doubles.ts'
 import type { Launch } from '../runtime.ts'
 import { negotiated } from './engine.ts'
 import { FrameParser, RecordMaker } from './frames.ts'
-import { containerName, containerSpec, labelFilter } from './spec.ts'
+import { containerName, containerSpec, labelFilter, type Host } from './spec.ts'
 
 test.each([
   ['1.41', '1.12', '1.41'],
@@ -84,7 +84,7 @@ describe('what the engine is told of an attempt', () => {
     workload: 'exp-1',
     image: 'python:3.12',
     command: ['python', 'train.py', '--lr=0.1'],
-    env: { A: '1', PYTHONUNBUFFERED: '0', NVIDIA_VISIBLE_DEVICES: 'all' },
+    env: { A: '1', PYTHONUNBUFFERED: '0', NVIDIA_VISIBLE_DEVICES: 'all', CUDA_VISIBLE_DEVICES: '0,1' },
     resources: { ...resources, cpu: 1.5, memory: 2 * 1024 ** 3 },
     gpus: [],
     codeFolder: '/data/code',
@@ -93,10 +93,8 @@ describe('what the engine is told of an attempt', () => {
   }
   const owner = { cluster: 'c1', node: 'node-1' }
   const host = { cpus: 8, cpuQuota: true, network: 'bridge' } as const
-  const spec = (
-    change: Partial<Launch> = {},
-    on: Partial<{ cpus: number; cpuQuota: boolean; network: 'bridge' | 'host' }> = {},
-  ) => containerSpec({ ...launch, ...change }, 'python:3.12', owner, { ...host, ...on })
+  const spec = (change: Partial<Launch> = {}, on: Partial<Host> = {}) =>
+    containerSpec({ ...launch, ...change }, 'python:3.12', owner, { ...host, ...on })
 
   test('is its command as it is, its limits and our defaults', () => {
     const made = spec()
@@ -135,6 +133,9 @@ describe('what the engine is told of an attempt', () => {
       'PYTHONUNBUFFERED=0',
       'A=1',
       'NVIDIA_VISIBLE_DEVICES=void',
+      'HIP_VISIBLE_DEVICES=',
+      'CUDA_VISIBLE_DEVICES=',
+      'ROCR_VISIBLE_DEVICES=',
       'SUBMARINE_OUTPUT=/output',
       'SUBMARINE_CA=/run/submarine/ca.pem',
     ])
@@ -145,6 +146,33 @@ describe('what the engine is told of an attempt', () => {
       { Driver: 'nvidia', DeviceIDs: ['GPU-a', 'GPU-b'], Capabilities: [['gpu']] },
     ])
     expect(made.Env).toContain('NVIDIA_VISIBLE_DEVICES=GPU-a,GPU-b')
+    // Inside, libraries count from 0: what the experiment said of the host's devices is gone.
+    expect(made.Env?.some((line) => line.startsWith('CUDA_VISIBLE_DEVICES'))).toBe(false)
+  })
+  test('an engine without the runtime of NVIDIA is asked by CDI', () => {
+    expect(spec({ gpus: ['GPU-a'] }, { nvidia: 'cdi' }).HostConfig?.DeviceRequests).toEqual([
+      { Driver: 'cdi', DeviceIDs: ['nvidia.com/gpu=GPU-a'] },
+    ])
+  })
+  test('GPUs of AMD are given as the files of exactly these devices, with their groups', () => {
+    const gpu = {
+      uuid: 'GPU-1f',
+      index: 0,
+      vendor: 'amd',
+      model: 'MI300X',
+      memory: 1,
+      device: '/dev/dri/renderD129',
+    } as const
+    const made = spec({ gpus: ['GPU-1f'] }, { gpus: [gpu], deviceGroups: ['44', '109'] })
+    expect(made.HostConfig?.DeviceRequests).toBeUndefined()
+    expect(made.HostConfig).toMatchObject({
+      Devices: [
+        { PathOnHost: '/dev/kfd', PathInContainer: '/dev/kfd', CgroupPermissions: 'rwm' },
+        { PathOnHost: '/dev/dri/renderD129', PathInContainer: '/dev/dri/renderD129' },
+      ],
+      GroupAdd: ['44', '109'],
+    })
+    expect(made.Env).toContain('NVIDIA_VISIBLE_DEVICES=void')
   })
   test('limits that an engine would refuse are brought to what it takes', () => {
     const small = spec({ resources: { ...resources, cpu: 0.001, memory: 1000 } }).HostConfig

@@ -1,10 +1,12 @@
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type Docker from 'dockerode'
+import type { Reason } from '../../../contract/index.ts'
 import type { LogRecord } from '../../store/store.ts'
 import { LogCursor, skipKept } from '../log/cursor.ts'
 import { nanoseconds } from '../log/time.ts'
 import { type Exit, type Found, type Launch, type LogResume, type Runtime, StartFailure } from '../runtime.ts'
+import { deviceGroups, type HostDevices, mismatch } from './devices.ts'
 import { type DockerEngine, gone, messageOf, statusOf } from './engine.ts'
 import { FrameParser, RecordMaker } from './frames.ts'
 import { EngineImages } from './image.ts'
@@ -21,6 +23,8 @@ export interface DockerOptions {
   readonly network?: 'auto' | 'host'
   /** Default: from wherever the engine itself finds them. */
   readonly images?: Pick<EngineImages, 'ensure'>
+  /** The host's devices as last read; default: it has none. */
+  readonly devices?: () => HostDevices
 }
 
 /** The longest the engine is believed without being asked again, ms. */
@@ -68,6 +72,11 @@ export class DockerRuntime implements Runtime {
         await delay(1000, undefined, { signal })
       }
     }
+  }
+
+  async wrongDevices(found: Found, gpus: readonly string[]): Promise<Reason | undefined> {
+    const docker = await this.#options.engine.client()
+    return mismatch(docker, found.handle, gpus, this.#devices())
   }
 
   async stop(found: Found, graceSeconds: number): Promise<void> {
@@ -158,7 +167,7 @@ export class DockerRuntime implements Runtime {
       )
     const id = await this.#images.ensure(image, { signal, onPull: (now) => launch.onPull?.(image, now) })
     signal?.throwIfAborted()
-    const spec = containerSpec(launch, id, this.#options.owner, await this.#host(docker))
+    const spec = containerSpec(launch, id, this.#options.owner, await this.#host(docker, launch))
     try {
       return (await docker.createContainer(spec)).id
     } catch (error) {
@@ -194,11 +203,29 @@ export class DockerRuntime implements Runtime {
     }
   }
 
-  async #host(docker: Docker): Promise<Host> {
-    const info = (await docker.info()) as { NCPU: number; CpuCfsQuota: boolean }
+  async #host(docker: Docker, launch: Launch): Promise<Host> {
+    const info = (await docker.info()) as {
+      NCPU: number
+      CpuCfsQuota: boolean
+      Runtimes?: Record<string, unknown>
+      CDISpecDirs?: string[] | null
+    }
     const bridged =
       this.#options.network !== 'host' && (await docker.getNetwork('bridge').inspect().catch(gone))
-    return { cpus: info.NCPU, cpuQuota: info.CpuCfsQuota, network: bridged ? 'bridge' : 'host' }
+    const gpus = this.#devices().gpus.filter(({ uuid }) => launch.gpus.includes(uuid))
+    const cdi = !info.Runtimes?.['nvidia'] && (info.CDISpecDirs?.length ?? 0) > 0
+    return {
+      cpus: info.NCPU,
+      cpuQuota: info.CpuCfsQuota,
+      network: bridged ? 'bridge' : 'host',
+      nvidia: cdi ? 'cdi' : 'runtime',
+      gpus,
+      deviceGroups: gpus.some(({ vendor }) => vendor === 'amd') ? await deviceGroups(gpus) : [],
+    }
+  }
+
+  #devices(): HostDevices {
+    return this.#options.devices?.() ?? { gpus: [], minors: new Map() }
   }
 
   /** undefined while it runs. Throws when the engine does not answer. */

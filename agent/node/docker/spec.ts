@@ -1,5 +1,7 @@
 import type { ContainerCreateOptions } from 'dockerode'
+import type { Gpu } from '../../../contract/index.ts'
 import type { Launch } from '../runtime.ts'
+import { visibleDevices, withoutDeviceVariables } from '../task/visible.ts'
 
 /** Whose containers these are: several agents, even of several clusters, may share one engine. */
 export interface Owner {
@@ -12,6 +14,12 @@ export interface Host {
   readonly cpus: number
   readonly cpuQuota: boolean
   readonly network: 'bridge' | 'host'
+  /** How the engine is told of NVIDIA's devices: by its own runtime, or by the Container Device Interface. */
+  readonly nvidia?: 'runtime' | 'cdi'
+  /** The devices of the attempt, as far as they are known here. */
+  readonly gpus?: readonly Gpu[]
+  /** Groups that own the device files of AMD's GPUs. */
+  readonly deviceGroups?: readonly string[]
 }
 
 /** The name under which a container finds its agent (docs/decisions/0003). */
@@ -68,7 +76,7 @@ export function containerSpec(
     Entrypoint: program === undefined ? [] : [program],
     Cmd: words,
     WorkingDir: codeMount,
-    Env: Object.entries(environment(launch)).map(([key, value]) => `${key}=${value}`),
+    Env: Object.entries(environment(launch, host)).map(([key, value]) => `${key}=${value}`),
     Labels: {
       [labels.cluster]: owner.cluster,
       [labels.node]: owner.node,
@@ -97,11 +105,25 @@ function hostConfig(launch: Launch, host: Host): ContainerCreateOptions['HostCon
     Mounts: mounts(launch),
     NetworkMode: host.network,
     ExtraHosts: [`${taskHost}:${host.network === 'bridge' ? 'host-gateway' : '127.0.0.1'}`],
-    ...(launch.gpus.length
-      ? { DeviceRequests: [{ Driver: 'nvidia', DeviceIDs: [...launch.gpus], Capabilities: [['gpu']] }] }
-      : {}),
+    ...(launch.gpus.length ? devices(launch.gpus, host) : {}),
   }
 }
+
+/** Exactly these devices: by UUID, which stays when the order on the bus changes. */
+function devices(uuids: readonly string[], host: Host): ContainerCreateOptions['HostConfig'] {
+  if (vendorOf(host) === 'amd') {
+    const nodes = ['/dev/kfd', ...(host.gpus ?? []).flatMap(({ device }) => device ?? [])]
+    return {
+      Devices: nodes.map((node) => ({ PathOnHost: node, PathInContainer: node, CgroupPermissions: 'rwm' })),
+      ...(host.deviceGroups?.length ? { GroupAdd: [...host.deviceGroups] } : {}),
+    }
+  }
+  if (host.nvidia === 'cdi')
+    return { DeviceRequests: [{ Driver: 'cdi', DeviceIDs: uuids.map((uuid) => `nvidia.com/gpu=${uuid}`) }] }
+  return { DeviceRequests: [{ Driver: 'nvidia', DeviceIDs: [...uuids], Capabilities: [['gpu']] }] }
+}
+
+const vendorOf = ({ gpus = [] }: Host) => (gpus[0]?.vendor === 'amd' ? 'amd' : 'nvidia')
 
 function mounts(launch: Launch) {
   const bind = (Source: string, Target: string, ReadOnly: boolean) => ({
@@ -117,12 +139,18 @@ function mounts(launch: Launch) {
   ]
 }
 
-function environment(launch: Launch): Record<string, string> {
+function environment(launch: Launch, host: Host): Record<string, string> {
+  const { CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES, ...visible } = visibleDevices(
+    launch.gpus,
+    vendorOf(host),
+  )
   return {
     PYTHONUNBUFFERED: '1',
-    ...launch.env,
+    ...withoutDeviceVariables(launch.env),
     // Last, so that neither the image nor the experiment can ask for GPUs that are another task's.
-    NVIDIA_VISIBLE_DEVICES: launch.gpus.length ? launch.gpus.join(',') : 'void',
+    ...visible,
+    // A container with devices of its own has no others: libraries count them from 0, as programs expect.
+    ...(launch.gpus.length ? {} : { CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES }),
     SUBMARINE_OUTPUT: outputMount,
     ...(launch.caFile ? { SUBMARINE_CA: caMount } : {}),
   }

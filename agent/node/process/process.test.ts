@@ -97,7 +97,11 @@ test('a command runs in its code folder and its exit code, output and log are th
 
 test('of the agent’s environment a task sees its search path and nothing else', async () => {
   process.env['AGENT_SECRET'] = 'x'
-  const { runtime, found } = await start('env', { env: { A: '1' }, caFile: '/ca.pem', gpus: ['GPU-a'] })
+  const { runtime, found } = await start('env', {
+    env: { A: '1', CUDA_VISIBLE_DEVICES: '0,1', hip_visible_devices: '3' },
+    caFile: '/ca.pem',
+    gpus: ['GPU-a'],
+  })
   const lines = (await logOf(runtime, found)).map(({ l }) => l)
   const names = lines
     .map((line) => line.split('=')[0])
@@ -106,11 +110,13 @@ test('of the agent’s environment a task sees its search path and nothing else'
   expect(names.toSorted()).toEqual([
     'A',
     'CUDA_VISIBLE_DEVICES',
+    'HIP_VISIBLE_DEVICES',
     'HOME',
     'LANG',
     'NVIDIA_VISIBLE_DEVICES',
     'PATH',
     'PYTHONUNBUFFERED',
+    'ROCR_VISIBLE_DEVICES',
     'SUBMARINE_CA',
     'SUBMARINE_OUTPUT',
   ])

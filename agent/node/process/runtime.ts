@@ -4,12 +4,14 @@ import { mkdir, open, readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import type { Gpu } from '../../../contract/index.ts'
 import type { LogRecord } from '../../store/store.ts'
 import { absent, readJson, writeJson } from '../files.ts'
 import { attemptKey } from '../key.ts'
 import { skipKept } from '../log/cursor.ts'
 import { type Exit, type Found, type Launch, type LogResume, type Runtime, StartFailure } from '../runtime.ts'
 import { type Claim, filesIn, type ProcessLaunch, type Running } from './folder.ts'
+import { type Vendor, visibleDevices, withoutDeviceVariables } from '../task/visible.ts'
 import { bootId, isAlive, signalGroup } from './proc.ts'
 
 export interface ProcessOptions {
@@ -17,6 +19,8 @@ export interface ProcessOptions {
   readonly folder: string
   /** Program and first arguments that start the shim; default: this Node with shim.ts. */
   readonly shim?: readonly [string, ...string[]]
+  /** The host's devices, to tell whose driver a task's are of. */
+  readonly gpu?: (uuid: string) => Gpu | undefined
 }
 
 /** How often a change of another process is looked for, ms. */
@@ -34,7 +38,10 @@ export class ProcessRuntime implements Runtime {
   readonly #folder: string
   readonly #shim: readonly [string, ...string[]]
 
-  constructor({ folder, shim }: ProcessOptions) {
+  readonly #gpu: NonNullable<ProcessOptions['gpu']>
+
+  constructor({ folder, shim, gpu = () => undefined }: ProcessOptions) {
+    this.#gpu = gpu
     this.#folder = folder
     this.#shim = shim ?? [process.execPath, fileURLToPath(new URL('./shim.ts', import.meta.url))]
   }
@@ -43,7 +50,8 @@ export class ProcessRuntime implements Runtime {
     const handle = path.join(this.#folder, attemptKey(launch.task, launch.attempt))
     await mkdir(handle, { recursive: true, mode: 0o700 })
     const files = filesIn(handle)
-    if (!(await readJson(files.launch))) await writeJson(files.launch, processLaunch(launch))
+    if (!(await readJson(files.launch)))
+      await writeJson(files.launch, processLaunch(launch, this.#vendorOf(launch)))
     let found = await observe(handle, launch)
     if (found.startedAt === null && !found.exit) {
       this.#spawnShim(handle)
@@ -98,6 +106,10 @@ export class ProcessRuntime implements Runtime {
     }
   }
 
+  #vendorOf({ gpus }: Launch): Vendor {
+    return this.#gpu(gpus[0] ?? '')?.vendor ?? 'nvidia'
+  }
+
   #spawnShim(handle: string): void {
     const [program, ...words] = this.#shim
     const errors = openSync(path.join(handle, 'shim.err'), 'a', 0o600)
@@ -118,7 +130,7 @@ export class ProcessRuntime implements Runtime {
 
 const searchPath = () => process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin'
 
-function processLaunch(launch: Launch): ProcessLaunch {
+function processLaunch(launch: Launch, vendor: Vendor): ProcessLaunch {
   const { task, attempt, command, codeFolder, outputFolder, caFile, gpus } = launch
   return {
     task,
@@ -130,10 +142,9 @@ function processLaunch(launch: Launch): ProcessLaunch {
       HOME: codeFolder,
       LANG: 'C.UTF-8',
       PYTHONUNBUFFERED: '1',
-      ...launch.env,
+      ...withoutDeviceVariables(launch.env),
       // Nothing keeps a process from another task's GPUs, but programs that mean well look here.
-      CUDA_VISIBLE_DEVICES: gpus.join(','),
-      NVIDIA_VISIBLE_DEVICES: gpus.length ? gpus.join(',') : 'void',
+      ...visibleDevices(gpus, vendor),
       SUBMARINE_OUTPUT: outputFolder,
       ...(caFile ? { SUBMARINE_CA: caFile } : {}),
     },

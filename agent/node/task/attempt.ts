@@ -54,11 +54,12 @@ export class Attempt {
   }
 
   async ended(exit: Exit): Promise<void> {
-    await this.save({ phase: 'ended', exit: this.#afterReboot(exit) })
+    await this.save({ phase: 'ended', exit: this.#explained(exit) })
   }
 
-  /** An engine tells only some exit code of a container that ended with the host. */
-  #afterReboot(exit: Exit): Exit {
+  /** An engine tells only some exit code of a container that was killed, or ended with the host. */
+  #explained(exit: Exit): Exit {
+    if (this.#record.mismatch) return { ...exit, failure: this.#record.mismatch }
     const rebooted = this.#record.bootId !== bootId()
     const before = Date.parse(exit.finishedAt) < Date.now() - os.uptime() * 1000
     if (exit.failure || exit.exitCode === 0 || !rebooted || before) return exit

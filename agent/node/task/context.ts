@@ -50,6 +50,8 @@ export interface RunnerTiming {
   readonly keepPatience: number
   /** How long the log of an ended attempt may take to be read. */
   readonly drain: number
+  /** Between looks at the devices that a task with GPUs sees. */
+  readonly devices: number
 }
 
 export const defaultTiming: RunnerTiming = {
@@ -59,4 +61,5 @@ export const defaultTiming: RunnerTiming = {
   copyPatience: 30_000,
   keepPatience: 300_000,
   drain: 60_000,
+  devices: 60_000,
 }

@@ -23,6 +23,8 @@ export interface FinishOptions {
   /** How long to try again when output cannot be kept (a full disk), ms. */
   readonly patienceMs?: number
   readonly retryMs?: number
+  /** What else people should find in its log. */
+  readonly notes?: readonly string[]
 }
 
 export interface Finished {
@@ -40,6 +42,7 @@ export async function finish(
   options: FinishOptions,
   signal: AbortSignal,
 ): Promise<Finished> {
+  await note(task, attempt, options.notes ?? [], options)
   const output = await keepOutput(task, attempt, options, signal)
   return {
     artifacts: output.kept,

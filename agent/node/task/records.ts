@@ -1,6 +1,6 @@
 import { mkdir, readdir, rename } from 'node:fs/promises'
 import path from 'node:path'
-import type { RuntimeName } from '../../../contract/index.ts'
+import type { Reason, RuntimeName } from '../../../contract/index.ts'
 import type { TaskReport } from '../../cluster/commands.ts'
 import { absent, readJson, removeFile, writeJson } from '../files.ts'
 import { attemptKey } from '../key.ts'
@@ -30,6 +30,8 @@ export interface AttemptRecord {
   readonly stopped: StopCause | null
   /** From SIGTERM to SIGKILL when this agent ends it; absent: not said yet. */
   readonly graceSeconds?: number
+  /** It saw other devices than its own and was ended for it. */
+  readonly mismatch?: Reason
   readonly exit: Exit | null
   readonly report: TaskReport | null
 }
