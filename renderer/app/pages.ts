@@ -12,6 +12,7 @@ const loaders: Record<PageName, () => Promise<{ default: Component<never> }>> = 
   experiment: () => import('../pages/experiments/ExperimentDetail.svelte'),
   nodes: () => import('../pages/nodes/NodeList.svelte'),
   node: () => import('../pages/nodes/NodeDetail.svelte'),
+  queue: () => import('../pages/queue/QueuePage.svelte'),
   events: () => import('../pages/events/EventsPage.svelte'),
   settings: () => import('../pages/settings/Settings.svelte'),
 }

@@ -6,6 +6,7 @@ export const paths = {
   experiment: '/experiments/{id}',
   nodes: '/nodes',
   node: '/nodes/{name}',
+  queue: '/queue',
   events: '/events',
   settings: '/settings',
 } as const

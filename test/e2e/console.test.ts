@@ -252,6 +252,60 @@ describe('the console', needs.chromium, () => {
     await page.getByRole('main').getByText('draining').waitFor({ state: 'detached' })
   })
 
+  it('shows what waits and why, and sets queues, quotas and reservations', async () => {
+    const { id } = await lab.submit({
+      ...long('needs-all'),
+      resources: 'cpu=1, memory=64Mi',
+      queue: 'default',
+    })
+    const { page } = await at('/queue', 'Queue')
+    const main = page.getByRole('main')
+    const tab = (name: string) => main.getByRole('tab', { name }).click()
+    const api = lab.client()
+    await api.call('experiments.stop', { params: { experiment: id } })
+
+    await tab('Queues')
+    await main.getByRole('button', { name: 'Close', exact: true }).click()
+    await main.getByText('closed', { exact: true }).waitFor()
+    const waits = lab.submit(long('too-late'))
+    await expect(waits).rejects.toMatchObject({ message: expect.stringContaining('default') as string })
+    await main.getByRole('button', { name: 'Open', exact: true }).click()
+    await main.getByText('closed', { exact: true }).waitFor({ state: 'detached' })
+
+    await tab('Quotas')
+    await main.getByRole('button', { name: 'New quota' }).click()
+    const dialog = page.getByRole('dialog')
+    await dialog.getByLabel('Of whom').fill('user:admin')
+    await dialog.getByLabel('Workloads at once').fill('0')
+    await dialog.getByRole('button', { name: 'Save' }).click()
+    await main.getByText('user admin').waitFor()
+    const held = await lab.submit(long('over-quota'))
+    await tab('Waiting')
+    const row = main.getByRole('row').filter({ hasText: 'over-quota' })
+    await row.waitFor()
+    await expect.poll(() => row.innerText(), soon).toMatch(/admin.*at most 0|quota/is)
+    await tab('Quotas')
+    await main.getByRole('button', { name: 'Remove' }).click()
+    await main.getByText('No quotas').waitFor()
+    await lab.until(held.id, ({ state }) => state === 'Running')
+    await api.call('experiments.stop', { params: { experiment: held.id } })
+
+    await tab('Reservations')
+    await main.getByRole('button', { name: 'New reservation' }).click()
+    await dialog.getByLabel('Name').fill('course')
+    await dialog.getByLabel('For').fill('team:vision')
+    await dialog.getByLabel('Nodes').selectOption({ label: 'host-3' })
+    await dialog.getByLabel('From').fill('2090-01-01T08:00')
+    await dialog.getByLabel('To').fill('2090-01-02T08:00')
+    await dialog.getByRole('button', { name: 'Reserve' }).click()
+    await main.getByRole('row').filter({ hasText: 'course' }).getByText('host-3').waitFor()
+    await main.getByRole('button', { name: 'Take back' }).click()
+    await main.getByText('Nothing is reserved').waitFor()
+
+    await tab('Usage and waste')
+    await main.getByRole('row').filter({ hasText: 'admin' }).waitFor()
+  })
+
   it('tells when a node falls silent, when nobody leads, and when all is well again', async () => {
     const [, second, third] = lab.agents
     const opened = await at('/nodes', 'Nodes')
