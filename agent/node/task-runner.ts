@@ -86,6 +86,7 @@ export class TaskRunner {
     const attempt = this.#attempt
     const over = new AbortController()
     const watching = AbortSignal.any([signal, over.signal])
+    this.#context.leases?.holds(attempt.task)
     this.#following ??= this.#followLog(found, signal)
     const side: Promise<unknown>[] = []
     if (!found.exit) {

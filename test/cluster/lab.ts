@@ -40,6 +40,8 @@ export interface LabOptions {
   readonly demoFile?: string
   /** Puts something between an agent and the others; answers the port where they reach it. */
   readonly link?: (agent: Agent) => Promise<number>
+  /** More of every agent's environment. */
+  readonly env?: NodeJS.ProcessEnv
   /** More options of `agent start`. */
   readonly args?: readonly string[]
 }
@@ -57,11 +59,13 @@ export class Agent {
   /** Its node id, from its first start on. */
   node = ''
   readonly #args: readonly string[]
+  readonly #env: NodeJS.ProcessEnv
 
-  constructor(name: string, folder: string, args: readonly string[]) {
+  constructor(name: string, folder: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
     this.name = name
     this.data = join(folder, name)
     this.#args = args
+    this.#env = env
   }
 
   get url(): string {
@@ -85,7 +89,7 @@ export class Agent {
     ] // prettier-ignore
     const child = spawn(findNode(), args, {
       cwd: root,
-      env: { ...process.env, SUBMARINE_ADMIN_PASSWORD: password, ...env },
+      env: { ...process.env, SUBMARINE_ADMIN_PASSWORD: password, ...this.#env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const log = createWriteStream(`${this.data}.log`, { flags: 'a' })
@@ -162,7 +166,13 @@ export class Lab {
     const engines = docker === undefined ? [] : 'socket' in docker ? [docker] : docker
     const agents = Array.from(
       { length: options.agents ?? 3 },
-      (_, at) => new Agent(`host-${at + 1}`, folder, [...args, ...engineArgs(engines[at % engines.length])]),
+      (_, at) =>
+        new Agent(
+          `host-${at + 1}`,
+          folder,
+          [...args, ...engineArgs(engines[at % engines.length])],
+          options.env,
+        ),
     )
     const lab = new Lab(folder, agents)
     try {

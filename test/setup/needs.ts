@@ -55,6 +55,8 @@ export const needs = {
     commands('iptables', 'strace'),
     need(existsSync(faketime), { what: 'libfaketime', remedy: setup }),
   ),
+  /** Wrong clocks. */
+  faketime: need(existsSync(faketime), { what: 'libfaketime', remedy: setup }),
   /** The peer of bench/, beside ours on hosts of their own. */
   etcd: allOf(namespaces, commands('etcd', 'etcdctl')),
   /** Scrapes agents; promtool comes with it. */

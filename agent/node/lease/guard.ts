@@ -3,7 +3,7 @@ import { holdsResources } from '../../../contract/index.ts'
 import type { Cluster } from '../../cluster/cluster.ts'
 import type { TaskRow } from '../../cluster/state.ts'
 import { workloadOf } from '../../cluster/workloads.ts'
-import { StartFailure } from '../runtime.ts'
+import { attemptKey } from '../key.ts'
 import { isOver, type Lease, readDeadlines, sinceBoot, writeDeadlines } from './deadlines.ts'
 import type { Leases } from '../task/context.ts'
 import { forgetStopped, wasStopped } from './stopped.ts'
@@ -34,6 +34,8 @@ export class LeaseGuard implements Leases {
   #heard: number
   #timer: NodeJS.Timeout | undefined
   #written = false
+  /** Keys of the attempts that may run: what has not begun waits for its node to be heard. */
+  readonly #begun = new Set<string>()
 
   constructor(options: LeaseGuardOptions) {
     this.#options = { clock: sinceBoot, ensureKeeper, ...options }
@@ -56,16 +58,19 @@ export class LeaseGuard implements Leases {
     this.#heard = Math.max(this.#heard, at)
   }
 
-  /** Before an attempt is started: it is on record for the keeper, and its lease is not over. */
+  /** Before an attempt is started: it is on record for the keeper, and this node is not cut off. */
   begin(task: TaskRow): void {
     const lease = this.#leaseOf(task)
     if (!lease) return
     this.#write(this.#leases())
+    // Told again by the next heartbeat that is taken: a node that was away is given work before that.
     if (isOver(lease, this.#heard, this.#options.clock()))
-      throw new StartFailure(
-        'lease_expired',
-        'Its node was cut off from the cluster until its lease was over.',
-      )
+      throw new Error('no leader in office has heard this node for as long as its lease')
+    this.holds(task)
+  }
+
+  holds({ id, attempt }: Pick<TaskRow, 'id' | 'attempt'>): void {
+    this.#begun.add(attemptKey(id, attempt))
   }
 
   endedByKeeper(task: string, attempt: number): boolean {
@@ -73,6 +78,7 @@ export class LeaseGuard implements Leases {
   }
 
   forget(task: string, attempt: number): void {
+    this.#begun.delete(attemptKey(task, attempt))
     forgetStopped(this.#options.dataDir, task, attempt)
   }
 
@@ -83,7 +89,8 @@ export class LeaseGuard implements Leases {
     this.#write(leases)
     const now = this.#options.clock()
     for (const lease of leases)
-      if (isOver(lease, this.#heard, now)) this.#options.expire(lease.task, lease.attempt, lease.graceSeconds)
+      if (this.#begun.has(attemptKey(lease.task, lease.attempt)) && isOver(lease, this.#heard, now))
+        this.#options.expire(lease.task, lease.attempt, lease.graceSeconds)
   }
 
   #write(leases: readonly Lease[]): void {

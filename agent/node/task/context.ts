@@ -29,8 +29,10 @@ export interface RunnerContext {
 }
 
 export interface Leases {
-  /** Throws StartFailure when the lease of what is to start is over. */
+  /** Throws when the lease of what is to start is over: it may be tried again when this node is heard. */
   begin(task: TaskRow): void
+  /** It runs here, whoever started it. */
+  holds(task: TaskRow): void
   /** The keeper ended it, in place of the agent. */
   endedByKeeper(task: string, attempt: number): boolean
   forget(task: string, attempt: number): void

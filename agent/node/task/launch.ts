@@ -7,6 +7,7 @@ import type { RunnerContext } from './context.ts'
 import { taskEnvironment, tokenDigest } from './environment.ts'
 import { fetchCode } from './prepare.ts'
 import { pullTeller } from './pull-teller.ts'
+import { restoreOutput } from './restore.ts'
 
 /** The cluster has no use for this attempt any more. */
 export class Unwanted extends Error {}
@@ -50,6 +51,7 @@ async function prepare(attempt: Attempt, context: RunnerContext, signal: AbortSi
   const folder = await folders.make(attempt.task.id, attempt.task.attempt, api.caFile)
   const source = { cluster, blobs, patienceMs: timing.startPatience, retryMs: timing.retry }
   await fetchCode(attempt.experiment, folder.code, source, signal)
+  await restoreOutput(attempt.task, folder.output, source, signal)
   await announce(attempt, context, signal)
   signal.throwIfAborted()
   await attempt.save({ phase: 'starting', bootId: bootId() })
