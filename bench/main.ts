@@ -1,11 +1,13 @@
 import { misused, readArguments } from '../test/setup/arguments.ts'
 import { compare } from './raft/compare.ts'
+import { images } from './images.ts'
 import { report } from './report.ts'
 import { soak } from './soak.ts'
 
 const usage = `Usage: npm run bench -- NAME [options]
 
   raft --vs etcd [--quick] [--json FILE] [--only TEXT]   the Raft library beside etcd, in one run
+  images [--megabytes 300] [--rate 10] [--nodes 2]       an image to further nodes over links of so many MB/s, as root on Debian
   soak [--minutes 60] [--rate 2000] [--json FILE]        steady writes for a long time: memory, log, elections`
 
 async function main(): Promise<number> {
@@ -15,7 +17,9 @@ async function main(): Promise<number> {
     only: { type: 'string' },
     quick: { type: 'boolean', default: false },
     minutes: { type: 'string', default: '60' },
-    rate: { type: 'string', default: '2000' },
+    rate: { type: 'string' },
+    megabytes: { type: 'string', default: '300' },
+    nodes: { type: 'string', default: '2' },
     'sample-seconds': { type: 'string', default: '60' },
   })
   const json = values.json === undefined ? {} : { json: values.json }
@@ -26,10 +30,19 @@ async function main(): Promise<number> {
     await report(await compare({ quick: values.quick, ...only }), values.json)
     return 0
   }
+  if (positionals[0] === 'images') {
+    const rows = await images({
+      megabytes: number(values.megabytes, '--megabytes'),
+      rate: number(values.rate ?? '10', '--rate'),
+      nodes: number(values.nodes, '--nodes'),
+    })
+    await report(rows, values.json)
+    return 0
+  }
   if (positionals[0] === 'soak') {
     const { ok } = await soak({
       minutes: number(values.minutes, '--minutes'),
-      rate: number(values.rate, '--rate'),
+      rate: number(values.rate ?? '2000', '--rate'),
       sampleSeconds: number(values['sample-seconds'], '--sample-seconds'),
       ...json,
     })

@@ -7,7 +7,7 @@ import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Command } from '../cluster/commands.ts'
-import type { BlobRow, Kept, NodeRow, State, TaskRow } from '../cluster/state.ts'
+import type { BlobRow, ImageRow, Kept, NodeRow, State, TaskRow } from '../cluster/state.ts'
 import { emptyState } from '../cluster/transaction.ts'
 import { Keeper } from './keeper.ts'
 import { grace } from './keeping.ts'
@@ -46,6 +46,14 @@ class StateDouble {
   upload(sha256: string, ...holders: string[]) {
     this.state = { ...this.state, blobs: this.state.blobs.set(sha256, { bytes: 1, holders } as unknown as BlobRow) }
   } // prettier-ignore
+
+  image([manifest = '', config = '', ...layers]: readonly string[], ...holders: string[]) {
+    const blob = (sha256: string) => ({ digest: `sha256:${sha256}`, media_type: '', bytes: 1 })
+    const about = { os: 'linux', architecture: 'amd64', config: blob(config), layers: layers.map(blob) }
+    const { digest } = blob(manifest)
+    const row = { digest, media_type: '', manifests: [{ ...blob(manifest), ...about }], names: [], holders }
+    this.state = { ...this.state, images: this.state.images.set(digest, row as unknown as ImageRow) }
+  }
 
   as(node: string): Pick<Cluster, 'self' | 'state' | 'propose' | 'barrier'> {
     return {
@@ -155,6 +163,41 @@ describe('repair', () => {
     cluster.upload(sha256, 'a')
     await keeperOf('a').repair()
     expect(cluster.proposed).toMatchObject([{ type: 'blob.create', sha256, holders: ['a', 'b'] }])
+  })
+})
+
+describe('images', () => {
+  const putAll = (node: string) => Promise.all(['m', 'c', 'l1', 'l2'].map((text) => put(node, text)))
+
+  test('one that a single node keeps gets a second copy of every blob, on one node', async () => {
+    rig = await Rig.start('a', 'b', 'c')
+    cluster.nodes('a', 'b', 'c')
+    const blobs = await putAll('a')
+    cluster.image(blobs, 'a')
+    await keeperOf('a').repair()
+    const [command] = cluster.proposed as Extract<Command, { type: 'image.hold' }>[]
+    expect(command).toMatchObject({ type: 'image.hold', digest: `sha256:${blobs[0]}` })
+    const second = rig.agent(command?.holders.find((node) => node !== 'a') ?? '')
+    for (const blob of blobs) expect(await second.blobs.size(blob)).toBeDefined()
+  })
+
+  test('its blobs stay where they are kept; what only passed through goes after an hour', async () => {
+    rig = await Rig.start('a', 'b')
+    cluster.nodes('a', 'b')
+    const blobs = await putAll('a')
+    await putAll('b')
+    cluster.image(blobs, 'a')
+    const there = async (node: string) => {
+      const sizes = await Promise.all(blobs.map((blob) => rig.agent(node).blobs.size(blob)))
+      return sizes.filter((size) => size !== undefined).length
+    }
+    const [keeper, passer] = [keeperOf('a'), keeperOf('b')]
+    await passer.collect()
+    expect(await there('b')).toBe(4)
+    now += grace.released + 1000
+    await keeper.collect()
+    await passer.collect()
+    expect([await there('a'), await there('b')]).toEqual([4, 0])
   })
 })
 

@@ -2,13 +2,13 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { openAsBlob } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { layerOf, savedArchive } from '../../agent/services/testing/image-archives.ts'
+import { findNode } from '../../cli/node24.js'
 import { makeAuthority } from '../../cli/testing/certificates.ts'
 import type { Image } from '../../contract/index.ts'
 import { buildBaseImage } from '../../resources/demo/base-image.ts'
@@ -51,6 +51,19 @@ describe('images without a registry', needs.engine, () => {
     const response = await lab.client().raw('images.import', { query }, body)
     return ((await response.json()) as { items: Image[] }).items
   }
+  /** The command as people type it; answers what it printed. */
+  async function cli(...args: string[]): Promise<string> {
+    const env = {
+      ...process.env,
+      SUBMARINE_ADDRESS: lab.agents[0]?.url,
+      SUBMARINE_TOKEN: lab.token,
+      NO_COLOR: '1',
+    }
+    const child = spawn(findNode(), ['cli/index.ts', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const [out, err] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
+    expect(child.exitCode, err).toBe(0)
+    return out
+  }
   const archive = (name: string, layers: Buffer[]) =>
     new Blob([new Uint8Array(savedArchive([{ layers, names: [name] }]))])
   const pull = (image: string, nodes: string[]) =>
@@ -59,7 +72,10 @@ describe('images without a registry', needs.engine, () => {
   it('are imported once and run on every node, from the same digest', async () => {
     const file = path.join(root, 'base.tar')
     await buildBaseImage({ out: file })
-    const [made] = await send(await openAsBlob(file), { name: 'lab/base:v1' })
+    expect(await cli('image', 'import', file, '--name', 'lab/base:v1')).toMatch(
+      /^lab\/base:v1 .* in 1 layers on 2 nodes\n/,
+    )
+    const made = await get('lab/base:v1')
     expect(made).toMatchObject({ names: ['lab/base:v1'], imported: true, copies: 2, layers: 1 })
     for (const { docker } of engines) expect(await docker.listImages()).toEqual([])
     const ids = new Set<string | null | undefined>()
@@ -78,6 +94,13 @@ describe('images without a registry', needs.engine, () => {
       (await get('lab/base:v1')).nodes.every(({ engine }) => engine),
     )
     expect((await get('lab/base:v1')).last_used_at).not.toBeNull()
+    const [head, line] = (await cli('image', 'list')).split('\n')
+    expect(head).toMatch(/^NAME .* host-1 +host-2 +host-3$/)
+    expect(line?.match(/engine(\+layers)?/g)?.toSorted()).toEqual([
+      'engine',
+      'engine+layers',
+      'engine+layers',
+    ])
     for (const { docker } of engines) {
       const all = await docker.listImages()
       expect(all.map(({ RepoTags, RepoDigests }) => [RepoTags, RepoDigests ?? []])).toEqual([

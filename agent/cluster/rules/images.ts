@@ -97,8 +97,9 @@ export function ask(tx: Transaction, { kind, image: given, nodes }: Of<'image.jo
       asked_by: tx.actor,
       reason: null,
     })
-    const what = kind === 'pull' ? `get ${image}` : `remove ${image} from its engine`
-    tx.event(`image.${kind}_asked`, { kind: 'node', id }, `${tx.who} asked ${node.name} to ${what}`)
+    const subject = { kind: 'node', id } as const
+    if (kind === 'pull') tx.event('image.pull_asked', subject, `${tx.who} asked ${node.name} to get ${image}`)
+    else tx.event('image.remove_asked', subject, `${tx.who} asked ${node.name} to remove ${image} from its engine`) // prettier-ignore
   }
 }
 
