@@ -6,7 +6,9 @@ import { experimentVerbs } from './verbs/experiment.ts'
 import { imageVerbs } from './verbs/image.ts'
 import { loginVerbs } from './verbs/login.ts'
 import { registryVerbs } from './verbs/registry.ts'
+import { queueVerbs, quotaVerbs, reservationVerbs } from './verbs/order.ts'
 import { runVerb } from './verbs/run.ts'
+import { usageVerbs } from './verbs/usage.ts'
 import type { Tool } from './tool.ts'
 
 const help = `
@@ -31,6 +33,10 @@ export function createProgram(tool: Tool, version: string): Command {
   nodeVerbs(program, tool)
   imageVerbs(program, tool)
   registryVerbs(program, tool)
+  queueVerbs(program, tool)
+  quotaVerbs(program, tool)
+  reservationVerbs(program, tool)
+  usageVerbs(program, tool)
   clusterVerbs(program, tool)
   eventVerbs(program, tool)
   agentVerbs(program, tool)
