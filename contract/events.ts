@@ -30,6 +30,8 @@ export const eventCodes = {
   'node.labelled': { subject: 'node', meaning: 'Its labels were changed.' },
   'node.renamed': { subject: 'node', meaning: 'It has another name.' },
   'node.gpu_refused': { subject: 'node', meaning: 'A GPU it reported belongs to another node; it is not handed out here.' },
+  'node.gpu_fault': { subject: 'node', meaning: 'A GPU is sick, gone or not answering; it is not handed out, and a task that cannot go on without it is ended.' },
+  'node.gpu_well': { subject: 'node', meaning: 'A GPU that was not handed out is well again.' },
   'node.state_differs': { subject: 'node', meaning: 'Its copy of the replicated state is wrong; it makes it anew.' },
   'node.state_equal': { subject: 'node', meaning: 'Its copy of the replicated state is as the others’ again.' },
 

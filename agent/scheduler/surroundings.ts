@@ -1,5 +1,6 @@
-import type { Liveness, Reason, Usage } from '../../contract/index.ts'
+import type { Liveness, Reason } from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
+import { blockedGpus } from './blocked.ts'
 
 /** What the planner knows beside the replicated state. */
 export interface Surroundings {
@@ -32,21 +33,6 @@ export function surroundingsOf(cluster: Cluster, now: () => number = Date.now): 
     ...calm(now()),
     liveness: (node) => live.get(node)?.liveness ?? 'unknown',
     diskLow: (node) => live.get(node)?.usage?.disk_low ?? false,
-    blockedGpus: (node) => blockedGpusOf(live.get(node)?.usage ?? null),
+    blockedGpus: (node) => blockedGpus(live.get(node)?.usage ?? null),
   }
-}
-
-/** What others run on them, and what is wrong with them, as the node told last. */
-function blockedGpusOf(usage: Usage | null): ReadonlyMap<string, Reason> {
-  const blocked = new Map<string, Reason>()
-  for (const { uuid, processes = [], fault } of usage?.gpus ?? []) {
-    const foreign = processes.find((one) => one.blocking)
-    if (fault) blocked.set(uuid, fault)
-    else if (foreign) {
-      const { user, name, pid } = foreign
-      const message = `${user ?? 'somebody'} runs ${name} on it outside the cluster, pid ${pid}`
-      blocked.set(uuid, { code: 'foreign_process', message })
-    }
-  }
-  return blocked.size ? blocked : nothingBlocked
 }

@@ -1,5 +1,6 @@
 import type { Cluster } from '../cluster/cluster.ts'
 import type { NodeRow } from '../cluster/state.ts'
+import { deviceFaults } from '../cluster/rules/devices.ts'
 import { livenessOf } from './views.ts'
 
 /** What an admin should know about the cluster's health, in words, gravest first. */
@@ -48,6 +49,13 @@ function aboutSize(cluster: Cluster, nodes: readonly NodeRow[]): string[] {
 function aboutNodes(cluster: Cluster, nodes: readonly NodeRow[]): string[] {
   const low = nodes.filter(({ id }) => livenessOf(cluster, id).usage?.disk_low)
   const different = nodes.filter((node) => node.state_differs)
+  const gpus = nodes.flatMap((node) => {
+    const faults = [
+      ...deviceFaults(cluster.state(), node),
+      ...(livenessOf(cluster, node.id).usage?.warnings ?? []),
+    ]
+    return faults.map((fault) => `${node.name}: ${fault}`)
+  })
   const open = nodes.filter(({ inventory }) => inventory?.runtimes.includes('process'))
   return [
     ...different.map(
@@ -58,6 +66,7 @@ function aboutNodes(cluster: Cluster, nodes: readonly NodeRow[]): string[] {
           `The ${low.length > 1 ? 'disks' : 'disk'} of ${nameAll(low)} ${low.length > 1 ? 'are' : 'is'} nearly full: no new work goes there.`,
         ]
       : []),
+    ...gpus,
     ...(open.length
       ? [
           `${nameAll(open)} may run tasks as plain processes, without isolation from the host and from each other.`,

@@ -8,6 +8,8 @@ export interface UsageOptions {
   readonly dataDir: string
   readonly gpus: Pick<GpuWatch, 'state' | 'read'>
   readonly diskLow: () => boolean
+  /** Between two readings of the GPUs, ms. */
+  readonly gpuIntervalMs?: number
   readonly pulls?: () => NonNullable<Usage['pulls']>
 }
 
@@ -19,6 +21,7 @@ export class UsageReader {
   readonly #options: UsageOptions
   #cpu = os.cpus()
   #reading: Promise<unknown> | undefined
+  #nextReading = 0
 
   constructor(options: UsageOptions) {
     this.#options = options
@@ -54,8 +57,14 @@ export class UsageReader {
     await this.#reading
   }
 
+  /** Not at every heartbeat: one reading of eight GPUs takes half a second of a core. */
   #refreshGpus(): void {
-    this.#reading ??= this.#options.gpus.read().finally(() => (this.#reading = undefined))
+    const { gpus, gpuIntervalMs = 3_000 } = this.#options
+    if (this.#reading || performance.now() < this.#nextReading) return
+    this.#reading = gpus.read().finally(() => {
+      this.#reading = undefined
+      this.#nextReading = performance.now() + gpuIntervalMs
+    })
   }
 }
 
