@@ -2,6 +2,7 @@ import { text as textOf } from 'node:stream/consumers'
 import { z } from 'zod'
 import { ProblemError } from '../../contract/index.ts'
 import type { Cluster } from './cluster.ts'
+import { ask } from '../store/peer-io.ts'
 import { open, seal } from './identity/seal.ts'
 
 /** What a registry's sealed credentials are bound to. */
@@ -45,7 +46,7 @@ export class Sealer {
     for (const node of this.#voters()) {
       try {
         const body = JSON.stringify({ text, context })
-        const answer = await this.#cluster.peers.request(node, {
+        const answer = await ask(this.#cluster.peers, node, {
           method: 'POST',
           path: `/secrets/${what}`,
           body,

@@ -90,12 +90,18 @@ async function start(
   either: AbortSignal,
 ): Promise<Found> {
   const { runtime, timing, leases, log, reports } = context
-  const onPull = pullTeller((reason) => {
+  let deadline = Date.now() + timing.startPatience
+  const tellPull = pullTeller((reason) => {
     // A late one does no harm: a task that runs does not start again.
     reports.send({ ...attempt.report('Starting'), reason }, either).catch(() => undefined)
   })
+  const onPull: Launch['onPull'] = (image, progress) => {
+    // A large image takes as long as it takes: only standing still counts.
+    deadline = Date.now() + timing.startPatience
+    tellPull(image, progress)
+  }
   const launch = { ...launchOf(attempt, context), onPull }
-  for (const deadline = Date.now() + timing.startPatience; ;) {
+  for (;;) {
     try {
       leases?.begin(attempt.task)
       attempt.found = await runtime.start(launch, either)
