@@ -10,6 +10,7 @@ import { Pass, placementsOf, type Trace } from './pass.ts'
 import type { Plan } from './plan.ts'
 import { shareTable } from './shares.ts'
 import type { Surroundings } from './surroundings.ts'
+import { overBudget } from '../cluster/rules/quota.ts'
 import { overQuota } from './tally.ts'
 import { reasonsOn, type Why, why } from './words.ts'
 
@@ -166,6 +167,8 @@ class Witness implements Trace {
     if (early?.not_before) rules.push(why.notBefore(early.not_before).reason())
     const quota = overQuota(this.#state, tally, gang, this.#target.running === 0)
     if (quota) rules.push(quota)
+    const budget = overBudget(this.#state, gang.workload, this.#surroundings.now)
+    if (budget) rules.push(budget)
     const isShort = gang.parts.some(({ shape, tasks }) => board.capacity(shape).total < tasks.length)
     if (isShort) rules.push(why.noRoom(board, gang).reason())
     return rules

@@ -11,6 +11,7 @@ import { type Entry, type Lane, type Pool, type Turn, Turns } from './lanes.ts'
 import { hasRoom, type PlaceContext, placeGang } from './place.ts'
 import type { Plan, Preemption } from './plan.ts'
 import { findVictims } from './preemption.ts'
+import { overBudget } from '../cluster/rules/quota.ts'
 import { reservationHolds } from './reservations.ts'
 import { shareTable } from './shares.ts'
 import type { Surroundings } from './surroundings.ts'
@@ -179,7 +180,8 @@ export class Pass {
   *#try(entry: Entry, gang: Gang, first: boolean): Generator<void, Why | null, void> {
     const { workload } = gang
     const { now } = this.#surroundings
-    const quota = overQuota(this.#state, this.#index.tally, gang, first)
+    const quota =
+      overQuota(this.#state, this.#index.tally, gang, first) ?? overBudget(this.#state, workload, now)
     if (quota) return why.quota(quota)
     if (!hasRoom(this.#board, gang)) return yield* this.#head(entry, gang)
     const end = endOf(workload, now)

@@ -1,12 +1,10 @@
 import type { ReservationRow, State } from '../cluster/state.ts'
-import type { Workload } from '../cluster/workloads.ts'
+import { endsBy, isHolder } from '../cluster/rules/reserved.ts'
+import { type Workload, workloadOf } from '../cluster/workloads.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 import type { Hold } from './holds.ts'
 import { unlimitedMs } from './releases.ts'
 import type { Bound, Site } from './site.ts'
-
-const isHolder = ({ holders }: ReservationRow, { owner, team }: Pick<Workload, 'owner' | 'team'>): boolean =>
-  holders.includes(`user:${owner}`) || (team !== null && holders.includes(`team:${team}`))
 
 /** What an admin keeps for somebody, now or soon: others may use it only until then. */
 export function reservationHolds(index: ClusterIndex, state: State, now: number): Hold[] {
@@ -18,7 +16,7 @@ export function reservationHolds(index: ClusterIndex, state: State, now: number)
     const kept = new Map<number, Bound>()
     for (const node of row.nodes) {
       const site = index.board.site(node)
-      if (site) kept.set(site.index, besides(row, site, from <= now, state))
+      if (site) kept.set(site.index, besides(row, site, from, now, state))
     }
     const isFor = (workload: Workload) => isHolder(row, workload) || endsBefore(workload, now, from)
     holds.push({
@@ -38,17 +36,16 @@ function endsBefore({ limit_seconds }: Workload, now: number, from: number): boo
   return from > now && limit_seconds === null && now + unlimitedMs <= from
 }
 
-function besides(row: ReservationRow, site: Site, begun: boolean, state: State): Bound {
+function besides(row: ReservationRow, site: Site, from: number, now: number, state: State): Bound {
   if (row.gpus === null) return { cpu: 0, memory: 0, disk: 0, gpu: 0, without: new Set() }
   const { cpu, memory, disk } = site
-  // Before it begins, those who hold GPUs now may be gone by then: whoever comes must leave enough of all.
   const all = site.row.gpus.length
   let [others, own] = [0, 0]
   for (const task of site.holders.values()) {
-    const workload = state.experiments.get(task.workload)
-    const isOwn = workload && isHolder(row, { owner: workload.owner, team: workload.spec.team ?? null })
-    if (isOwn) own += task.resources.gpu
-    else if (begun) others += task.resources.gpu
+    const workload = workloadOf(state, task.workload)
+    if (!workload || (from > now && endsBy(workload, task, from))) continue
+    if (isHolder(row, workload)) own += task.resources.gpu
+    else others += task.resources.gpu
   }
   const spare = all - Math.max(row.gpus, own) - others
   return { cpu, memory, disk, gpu: spare, without: new Set() }

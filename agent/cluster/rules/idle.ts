@@ -16,6 +16,7 @@ export function idle(
   const what = task.gpus.length ? 'its GPUs do nothing' : 'it does nothing'
   const reason = { code: 'idle', message: `${what} since ${formatDuration(idle_seconds)}` }
   tx.event('task.idle', { kind: 'task', id }, `${id}: ${reason.message}`, reason)
+  tx.put('tasks', id, { ...task, idle_seconds: Math.max(task.idle_seconds ?? 0, idle_seconds) })
   const bound = tx.get('experiments', task.workload)?.spec.idle_stop_seconds
   if (bound === undefined || idle_seconds < bound || task.evict) return
   const { grace_seconds } = workloadFor(tx, task)

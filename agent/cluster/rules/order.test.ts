@@ -265,6 +265,20 @@ describe('what was used', () => {
     ])
   })
 
+  it('tells how long the GPUs of an attempt did nothing', () => {
+    const replica = cluster([2])
+    replica.submit('a', { gpu: 2, retries: { limit: 1, backoff_seconds: 0, max_backoff_seconds: 0 } })
+    replica.run('a', 'node-1', gpus(1, 0, 1))
+    replica.do({ type: 'task.idle', task: 'a-worker-0', attempt: 1, idle_seconds: 600 })
+    replica.do({ type: 'task.idle', task: 'a-worker-0', attempt: 1, idle_seconds: 1800 })
+    replica.end('a', hour, 'Failed')
+    replica.run('a', 'node-1', gpus(1, 0, 1))
+    replica.end('a', hour)
+    expect([...replica.state.ledger.values()]).toMatchObject([
+      { gpu_seconds: 4 * 3600, idle_gpu_seconds: 3600 },
+    ])
+  })
+
   it('is not made more by a host’s clock that jumped', () => {
     const replica = cluster([1])
     replica.submit('a', { gpu: 1 })

@@ -141,7 +141,7 @@ function start(
 ): void {
   tx.put('tasks', task.id, {
     ...task, state: 'Starting', reason: null, attempt, node, runtime, gpus, token_sha256: null, boot_id: null, exit_code: null,
-    started_at: null, finished_at: null, artifacts: null, log: null, metrics: null, evict: null, not_before: null,
+    started_at: null, finished_at: null, artifacts: null, log: null, metrics: null, evict: null, not_before: null, idle_seconds: 0,
   }) // prettier-ignore
   tx.event(
     'task.placed',
