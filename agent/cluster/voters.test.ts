@@ -82,4 +82,18 @@ describe('voters', () => {
     expect(nextStep(nodes('-r'), conf([1, 2]), 2)).toEqual(change('-1'))
     expect(nextStep(nodes('-b'), conf([1], [2]), 1)).toBeUndefined()
   })
+
+  it('leave a host that is to be switched off: it hands its leadership over, and a learner takes its vote', () => {
+    const leaving = (text: string, which: number) =>
+      nodes(text).map((each) => (each.member === which ? { ...each, leaving: true } : each))
+    expect(nextStep(leaving('rrrr', 1), conf([1, 2, 3], [4]), 1)).toEqual({ handTo: 2 })
+    expect(nextStep(leaving('rrrr', 1), conf([1, 2, 3], [4]), 2)).toEqual(change('+4 ~1'))
+    expect(nextStep(leaving('rrr', 1), conf([1, 2, 3]), 2)).toBeUndefined()
+    expect(nextStep(leaving('rrrr', 4), conf([1, 2, 3], [4]), 1)).toBeUndefined()
+    // The only voter lets the other in first.
+    expect(nextStep(leaving('rr', 1), conf([1], [2]), 1)).toEqual(change('+2'))
+    expect(nextStep(leaving('rr', 1), conf([1, 2]), 2)).toEqual(change('~1'))
+    // With nobody to follow it, it leads on.
+    expect(nextStep(leaving('rb', 1), conf([1], [2]), 1)).toBeUndefined()
+  })
 })
