@@ -2,12 +2,14 @@ import { misused, readArguments } from '../test/setup/arguments.ts'
 import { compare } from './raft/compare.ts'
 import { images } from './images.ts'
 import { report } from './report.ts'
+import { compareStarts } from './start/compare.ts'
 import { soak } from './soak.ts'
 
 const usage = `Usage: npm run bench -- NAME [options]
 
   raft --vs etcd [--quick] [--json FILE] [--only TEXT]   the Raft library beside etcd, in one run
   images [--megabytes 300] [--rate 10] [--nodes 2]       an image to further nodes over links of so many MB/s, as root on Debian
+  start --vs swarm [--quick] [--json FILE] [--only TEXT] three agents beside a Docker Swarm on the same three engines
   soak [--minutes 60] [--rate 2000] [--json FILE]        steady writes for a long time: memory, log, elections`
 
 async function main(): Promise<number> {
@@ -37,6 +39,13 @@ async function main(): Promise<number> {
       nodes: number(values.nodes, '--nodes'),
     })
     await report(rows, values.json)
+    return 0
+  }
+  if (positionals[0] === 'start') {
+    if (values.vs !== undefined && values.vs !== 'swarm')
+      misused(`--vs knows swarm only, not ${values.vs}`, usage)
+    const only = values.only === undefined ? {} : { only: values.only }
+    await report(await compareStarts({ quick: values.quick, ...only }), values.json, 'swarm')
     return 0
   }
   if (positionals[0] === 'soak') {

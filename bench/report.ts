@@ -34,10 +34,10 @@ export function row(
   }
 }
 
-export function table(rows: readonly Row[]): string {
+export function table(rows: readonly Row[], peer = 'etcd'): string {
   const text = (n: number | null) => (n === null ? '–' : n >= 100 ? n.toFixed(0) : n.toString())
   const cells = [
-    ['', 'unit', 'ours', 'etcd', 'ratio', 'n'],
+    ['', 'unit', 'ours', peer, 'ratio', 'n'],
     ...rows.map((r) => [
       r.name,
       r.unit,
@@ -55,7 +55,7 @@ export function table(rows: readonly Row[]): string {
     .join('\n')
 }
 
-export async function report(rows: readonly Row[], json: string | undefined): Promise<void> {
-  console.log(table(rows))
+export async function report(rows: readonly Row[], json: string | undefined, peer?: string): Promise<void> {
+  console.log(table(rows, peer))
   if (json !== undefined) await writeFile(json, JSON.stringify(rows, null, 2) + '\n')
 }

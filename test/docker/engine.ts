@@ -17,7 +17,11 @@ export interface Engine {
   docker: Docker
   /** The address at which its containers, on their default network, reach this machine or its host. */
   gateway: string
-  pid: number
+  readonly pid: number
+  /** kill -9 of dockerd; containers go on. */
+  crash(): Promise<void>
+  /** Starts dockerd again on what it left. */
+  revive(): Promise<void>
   /** Removes the containers, ends the engine and takes back all that it left on the machine. */
   stop(): Promise<void>
 }
@@ -43,7 +47,8 @@ export async function startEngine({ root, host }: { root: string; host?: Host })
   )
 
   const containerd = start('containerd', ['--config', at('containerd.toml')], at('containerd.log'), host)
-  const dockerd = start('dockerd', ['--config-file', at('daemon.json')], at('dockerd.log'), host)
+  const startDockerd = () => start('dockerd', ['--config-file', at('daemon.json')], at('dockerd.log'), host)
+  let dockerd = startDockerd()
   const docker = new Docker({ socketPath: socket })
 
   const stop = async () => {
@@ -68,7 +73,18 @@ export async function startEngine({ root, host }: { root: string; host?: Host })
     throw new Error(`No Docker Engine came up: ${String(error)}\n${log.slice(-3000)}`, { cause: error })
   }
   const gateway = bridge ? `${bridge.prefix}.1` : await bridgeGateway(docker)
-  return { socket, docker, gateway, pid: dockerd.pid ?? 0, stop }
+  const crash = async () => {
+    const exited = once(dockerd, 'exit')
+    dockerd.kill('SIGKILL')
+    await exited
+  }
+  const revive = async () => {
+    await rm(at('docker.pid'), { force: true })
+    dockerd = startDockerd()
+    await untilAnswering(docker, [containerd, dockerd])
+  }
+  const pid = () => dockerd.pid ?? 0
+  return { socket, docker, gateway, stop, crash, revive, get pid() { return pid() } } // prettier-ignore
 }
 
 /** Our own file in place of /etc/docker/daemon.json, which would clash with flags. */
