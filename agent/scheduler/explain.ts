@@ -32,7 +32,7 @@ export function* explainSteps(
   const entry = index.lanes.entry(id)
   if (!entry) return settled(state, workload)
   const seen = new Witness(index, state, surroundings, entry)
-  const pass = new Pass(index, state, surroundings, { trace: seen, texts: false })
+  const pass = new Pass(index, state, surroundings, { trace: seen, tell: 'nothing' })
   let plan: Plan
   try {
     plan = yield* pass.run()

@@ -26,8 +26,11 @@ export interface Trace {
 
 export interface PassOptions {
   readonly trace?: Trace
-  /** Also say anew why something waits when only the figures changed. */
-  readonly texts?: boolean
+  /**
+   * Why things wait: of `all` whose sentence is not as it stood, of those whose `cause` changed, or of nothing. Sentences
+   * name figures and take time to make.
+   */
+  readonly tell?: 'all' | 'cause' | 'nothing'
 }
 
 /** So many blocked heads have room kept for them; the first of each pool is always among them. */
@@ -51,8 +54,7 @@ export class Pass {
   readonly #wait: { workload: string; reason: Reason }[] = []
   readonly #preempt: Preemption[] = []
   readonly #holds: Hold[] = []
-  /** Nodes, as sentences, are named only when somebody is to read them. */
-  readonly #texts: boolean
+  readonly #telling: NonNullable<PassOptions['tell']>
   readonly #noRoom = new Map<string, Why>()
   /** Tasks that were chosen to make room. */
   readonly #leaving = new Set<string>()
@@ -66,7 +68,7 @@ export class Pass {
     index: ClusterIndex,
     state: State,
     surroundings: Surroundings,
-    { trace, texts = true }: PassOptions,
+    { trace, tell = 'all' }: PassOptions,
   ) {
     this.#index = index
     this.#board = index.board
@@ -74,7 +76,7 @@ export class Pass {
     this.#surroundings = surroundings
     this.#context = { board: index.board, images: surroundings.images }
     this.#trace = trace
-    this.#texts = texts
+    this.#telling = tell
   }
 
   *run(): Generator<void, Plan, void> {
@@ -161,8 +163,9 @@ export class Pass {
   }
 
   #tell(entry: Entry, verdict: Why): void {
+    if (this.#telling === 'nothing') return
     const isNew = entry.told?.code !== verdict.code
-    if (!isNew && (!this.#texts || entry.told?.message === verdict.reason().message)) return
+    if (!isNew && (this.#telling === 'cause' || entry.told?.message === verdict.reason().message)) return
     this.#wait.push({ workload: entry.workload.id, reason: verdict.reason() })
   }
 

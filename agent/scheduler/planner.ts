@@ -104,10 +104,10 @@ export class Planner {
   async #planOnce(): Promise<void> {
     const { index, state } = await this.#upToDate()
     const surroundings = this.#surroundings()
-    const texts = surroundings.now >= this.#nextTexts
-    if (texts) this.#nextTexts = surroundings.now + textsMs
+    const tell = surroundings.now >= this.#nextTexts ? 'all' : 'cause'
+    if (tell === 'all') this.#nextTexts = surroundings.now + textsMs
     const begun = performance.now()
-    const found = await inSlices(planSteps(index, state, surroundings, { texts }))
+    const found = await inSlices(planSteps(index, state, surroundings, { tell }))
     this.#meter?.pass((performance.now() - begun) / 1000)
     if (!this.#stopped) await this.#propose(found, state)
   }
