@@ -5,13 +5,12 @@ import { ClusterIndex } from './cluster-index.ts'
 import { estimate } from './estimate.ts'
 import type { Gang } from './gang.ts'
 import { helpFor } from './help.ts'
+import { QuotaCheck } from './limits.ts'
 import { type Entry, Turns } from './lanes.ts'
 import { Pass, placementsOf, type Trace } from './pass.ts'
 import type { Plan } from './plan.ts'
 import { shareTable } from './shares.ts'
 import type { Surroundings } from './surroundings.ts'
-import { overBudget } from '../cluster/rules/quota.ts'
-import { overQuota } from './tally.ts'
 import { reasonsOn, type Why, why } from './words.ts'
 
 /** So many of those ahead, and of those who hold what is asked for, are named. */
@@ -165,10 +164,11 @@ class Witness implements Trace {
       ({ not_before }) => not_before && Date.parse(not_before) > this.#surroundings.now,
     )
     if (early?.not_before) rules.push(why.notBefore(early.not_before).reason())
-    const quota = overQuota(this.#state, tally, gang, this.#target.running === 0)
+    const quota = new QuotaCheck(this.#state, tally, this.#surroundings.now).over(
+      gang,
+      this.#target.running === 0,
+    )
     if (quota) rules.push(quota)
-    const budget = overBudget(this.#state, gang.workload, this.#surroundings.now)
-    if (budget) rules.push(budget)
     const isShort = gang.parts.some(({ shape, tasks }) => board.capacity(shape).total < tasks.length)
     if (isShort) rules.push(why.noRoom(board, gang).reason())
     return rules

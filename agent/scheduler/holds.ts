@@ -5,10 +5,10 @@ import type { Bound } from './site.ts'
 
 /** Room that is kept for somebody from some time on. */
 export interface Hold {
-  /** The workload or reservation it is kept for, and how people call it. */
+  /** The workload it is kept for, and how people call it. */
   readonly owner: string
   readonly name: string
-  readonly kind: 'ahead' | 'nominated' | 'reservation'
+  readonly kind: 'ahead' | 'nominated'
   /** From when, ms: whoever is gone by then may use the room until then. */
   readonly at: number
   /** Known from time limits; otherwise something before it has none. */
@@ -22,13 +22,17 @@ export interface Hold {
 export function boundsFor(holds: readonly Hold[], workload: Workload, end: number): Bounds {
   const applying = holds.filter((hold) => end > hold.at && !hold.isFor(workload))
   if (!applying.length) return noBounds
-  if (applying.length === 1 && applying[0]) return applying[0].kept
-  const bounds = new Map<number, Bound>()
-  for (const { kept } of applying)
-    for (const [index, bound] of kept) {
-      const other = bounds.get(index)
-      bounds.set(index, other ? both(other, bound) : bound)
-    }
+  return applying.map(({ kept }) => kept as Bounds).reduce(within)
+}
+
+/** What both allow. */
+export function within(a: Bounds, b: Bounds): Bounds {
+  if (!a.size || !b.size) return a.size ? a : b
+  const bounds = new Map(a)
+  for (const [index, bound] of b) {
+    const other = bounds.get(index)
+    bounds.set(index, other ? both(other, bound) : bound)
+  }
   return bounds
 }
 

@@ -1,21 +1,21 @@
 import type { Reason } from '../../contract/index.ts'
 import type { Placement } from '../cluster/commands.ts'
 import type { State } from '../cluster/state.ts'
+import { billOf, weightOf } from '../cluster/rules/shares.ts'
 import { keepFor, nominationHolds } from './backfill.ts'
 import type { Board, Take } from './board.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 import { runtimeFor } from './fit.ts'
 import { endOf, type Gang } from './gang.ts'
-import { boundsFor, charge, type Hold } from './holds.ts'
+import { boundsFor, charge, type Hold, within } from './holds.ts'
 import { type Entry, type Lane, type Pool, type Turn, Turns } from './lanes.ts'
+import { QuotaCheck } from './limits.ts'
 import { hasRoom, type PlaceContext, placeGang } from './place.ts'
 import type { Plan, Preemption } from './plan.ts'
 import { findVictims } from './preemption.ts'
-import { overBudget } from '../cluster/rules/quota.ts'
-import { reservationHolds } from './reservations.ts'
+import { Calendar } from './reservations.ts'
 import { shareTable } from './shares.ts'
 import type { Surroundings } from './surroundings.ts'
-import { billOf, overQuota, weightOf } from './tally.ts'
 import { type Why, why } from './words.ts'
 
 /** Told of everything that was looked at, in order. */
@@ -54,6 +54,8 @@ export class Pass {
   readonly #wait: { workload: string; reason: Reason }[] = []
   readonly #preempt: Preemption[] = []
   readonly #holds: Hold[] = []
+  readonly #calendar: Calendar
+  readonly #quotas: QuotaCheck
   readonly #telling: NonNullable<PassOptions['tell']>
   readonly #noRoom = new Map<string, Why>()
   /** Tasks that were chosen to make room. */
@@ -75,6 +77,8 @@ export class Pass {
     this.#state = state
     this.#surroundings = surroundings
     this.#context = { board: index.board, images: surroundings.images }
+    this.#quotas = new QuotaCheck(state, index.tally, surroundings.now)
+    this.#calendar = new Calendar(state, index.board, surroundings.now)
     this.#trace = trace
     this.#telling = tell
   }
@@ -83,7 +87,6 @@ export class Pass {
     this.#board.refresh(this.#surroundings)
     yield
     this.#holds.push(...nominationHolds(this.#index, this.#state, this.#surroundings.now))
-    this.#holds.push(...reservationHolds(this.#index, this.#state, this.#surroundings.now))
     yield* this.#runPool('gpu')
     yield* this.#runPool('cpu')
     const place = [...this.#place].map(([workload, placements]) => ({ workload, placements }))
@@ -183,12 +186,11 @@ export class Pass {
   *#try(entry: Entry, gang: Gang, first: boolean): Generator<void, Why | null, void> {
     const { workload } = gang
     const { now } = this.#surroundings
-    const quota =
-      overQuota(this.#state, this.#index.tally, gang, first) ?? overBudget(this.#state, workload, now)
+    const quota = this.#quotas.over(gang, first)
     if (quota) return why.quota(quota)
     if (!hasRoom(this.#board, gang)) return yield* this.#head(entry, gang)
     const end = endOf(workload, now)
-    const bounds = boundsFor(this.#holds, workload, end)
+    const bounds = within(boundsFor(this.#holds, workload, end), this.#calendar.boundsFor(workload))
     const family = bounds.size ? this.#signature(gang) : ''
     const out = this.#keptOut.get(family)
     if (out && end >= out.end) return out.why
@@ -196,7 +198,8 @@ export class Pass {
     if (takes) return this.#placed(gang, takes, end, first)
     if (!bounds.size) return yield* this.#head(entry, gang)
     if (!this.#fitsAlone(gang)) return yield* this.#head(entry, gang)
-    const kept = why.kept(this.#holds.filter((hold) => end > hold.at && !hold.isFor(workload)), workload) // prettier-ignore
+    const holds = this.#holds.filter((hold) => end > hold.at && !hold.isFor(workload))
+    const kept = why.kept(holds, this.#calendar.against(workload), workload)
     this.#keptOut.set(family, { end, why: kept })
     return kept
   }
@@ -212,9 +215,8 @@ export class Pass {
 
   /** Families from which the same is kept. */
   #signature(gang: Gang): string {
-    return (
-      gang.family + this.#holds.map((hold) => (hold.isFor(gang.workload) ? '' : ` ${hold.owner}`)).join('')
-    )
+    const owners = this.#holds.map((hold) => (hold.isFor(gang.workload) ? '' : hold.owner))
+    return `${gang.family} ${owners.join(' ')} | ${this.#calendar.signature(gang.workload)}`
   }
 
   #placed(gang: Gang, takes: readonly Take[], end: number, first: boolean): null {
@@ -245,16 +247,10 @@ export class Pass {
     const { now } = this.#surroundings
     if (entry.nominatedUntil > now) return why.nominated()
     this.#tried++
-    const bounds = boundsFor(this.#holds, gang.workload, Infinity)
-    const victims = yield* findVictims(
-      this.#context,
-      this.#index,
-      this.#state,
-      gang,
-      bounds,
-      now,
-      this.#leaving,
-    )
+    const beyond = boundsFor(this.#holds, gang.workload, Infinity)
+    const bounds = within(beyond, this.#calendar.boundsFor(gang.workload))
+    const [context, index, state, leaving] = [this.#context, this.#index, this.#state, this.#leaving]
+    const victims = yield* findVictims({ context, index, state, gang, bounds, now, leaving })
     if (victims) {
       this.#preempt.push(victims.preemption)
       this.#holds.push(victims.hold)

@@ -1,52 +1,66 @@
 import type { ReservationRow, State } from '../cluster/state.ts'
-import { endsBy, isHolder } from '../cluster/rules/reserved.ts'
-import { type Workload, workloadOf } from '../cluster/workloads.ts'
-import type { ClusterIndex } from './cluster-index.ts'
-import type { Hold } from './holds.ts'
-import { unlimitedMs } from './releases.ts'
+import { endOf, isHolder, type Reserved, reservedFor } from '../cluster/rules/reserved.ts'
+import type { Workload } from '../cluster/workloads.ts'
+import type { Board } from './board.ts'
+import { type Bounds, noBounds } from './place.ts'
 import type { Bound, Site } from './site.ts'
 
-/** What an admin keeps for somebody, now or soon: others may use it only until then. */
-export function reservationHolds(index: ClusterIndex, state: State, now: number): Hold[] {
-  const holds: Hold[] = []
-  for (const row of [...state.reservations.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1))) {
-    const [from, to] = [Date.parse(row.starts_at), Date.parse(row.ends_at)]
-    // What has no limit is taken to run a day; before that nothing needs to stay free for it.
-    if (to <= now || from > now + 30 * unlimitedMs) continue
-    const kept = new Map<number, Bound>()
-    for (const node of row.nodes) {
-      const site = index.board.site(node)
-      if (site) kept.set(site.index, besides(row, site, from, now, state))
+/** What is reserved for others, for one pass: the rule of `apply`, asked once for workloads it treats alike. */
+export class Calendar {
+  readonly #state: State
+  readonly #board: Board
+  readonly #now: number
+  readonly #rows: readonly ReservationRow[]
+  readonly #known = new Map<string, ReadonlyMap<Site, Reserved>>()
+
+  constructor(state: State, board: Board, now: number) {
+    this.#state = state
+    this.#board = board
+    this.#now = now
+    this.#rows = [...state.reservations.values()].filter((row) => Date.parse(row.ends_at) > now)
+  }
+
+  /** Reservations of others that the workload would run into. */
+  against(workload: Workload): ReservationRow[] {
+    if (!this.#rows.length) return []
+    const until = endOf(workload, this.#now)
+    return this.#rows.filter((row) => Date.parse(row.starts_at) < until && !isHolder(row, workload))
+  }
+
+  /** What it may use beside them of each node that is in one. */
+  boundsFor(workload: Workload): Bounds {
+    const against = this.against(workload)
+    if (!against.length) return noBounds
+    const bounds = new Map<number, Bound>()
+    for (const [site, reserved] of this.#reserved(workload, against))
+      bounds.set(site.index, beside(site, reserved))
+    return bounds
+  }
+
+  /** Equal for those from whom the same is kept, whenever they end. */
+  signature(workload: Workload): string {
+    return this.#rows.map((row) => (isHolder(row, workload) ? '' : row.id)).join(' ')
+  }
+
+  #reserved(workload: Workload, against: readonly ReservationRow[]): ReadonlyMap<Site, Reserved> {
+    const key = `${against.map(({ id }) => id).join(' ')} | ${this.signature(workload)}`
+    const before = this.#known.get(key)
+    if (before) return before
+    const made = new Map<Site, Reserved>()
+    for (const node of new Set(against.flatMap(({ nodes }) => nodes))) {
+      const site = this.#board.site(node)
+      if (site) made.set(site, reservedFor(this.#state, workload, site.row, this.#now, [...site.holders.values()])) // prettier-ignore
     }
-    const isFor = (workload: Workload) => isHolder(row, workload) || endsBefore(workload, now, from)
-    holds.push({
-      owner: row.id,
-      name: row.name,
-      kind: 'reservation',
-      at: Math.max(now, from),
-      certain: true,
-      isFor,
-      kept,
-    })
+    this.#known.set(key, made)
+    return made
   }
-  return holds
 }
 
-function endsBefore({ limit_seconds }: Workload, now: number, from: number): boolean {
-  return from > now && limit_seconds === null && now + unlimitedMs <= from
-}
-
-function besides(row: ReservationRow, site: Site, from: number, now: number, state: State): Bound {
-  if (row.gpus === null) return { cpu: 0, memory: 0, disk: 0, gpu: 0, without: new Set() }
+/** What was placed in this pass counts too: the rule knows only of what runs. */
+function beside(site: Site, { whole, gpus }: Reserved): Bound {
   const { cpu, memory, disk } = site
-  const all = site.row.gpus.length
-  let [others, own] = [0, 0]
-  for (const task of site.holders.values()) {
-    const workload = workloadOf(state, task.workload)
-    if (!workload || (from > now && endsBy(workload, task, from))) continue
-    if (isHolder(row, workload)) own += task.resources.gpu
-    else others += task.resources.gpu
-  }
-  const spare = all - Math.max(row.gpus, own) - others
-  return { cpu, memory, disk, gpu: spare, without: new Set() }
+  if (whole) return { cpu: 0, memory: 0, disk: 0, gpu: 0, without: new Set() }
+  const held = new Set([...site.holders.values()].flatMap((task) => task.gpus)).size
+  const placed = site.devices.length - site.gpu - held
+  return { cpu, memory, disk, gpu: gpus - placed, without: new Set() }
 }

@@ -1,5 +1,6 @@
 import { formatBytes, formatConstraint, type Reason, type Resources } from '../../contract/index.ts'
 import { meets } from '../cluster/rules/constraints.ts'
+import type { ReservationRow } from '../cluster/state.ts'
 import type { Workload } from '../cluster/workloads.ts'
 import type { Board } from './board.ts'
 import { amount, runtimeFor } from './fit.ts'
@@ -37,18 +38,20 @@ export const why = {
     lazily('preempting', false, () => 'others were asked to make room for it, and have not left yet'),
   preempts: (names: readonly string[]): Why =>
     lazily('preempting', false, () => `${listed(names)} ${names.length > 1 ? 'make' : 'makes'} room for it`),
-  kept: (holds: readonly Hold[], workload: Workload): Why =>
-    lazily(holds.some(({ kind }) => kind === 'reservation') ? 'reserved' : 'behind', false, () =>
-      keptText(holds, workload),
-    ),
+  kept: (holds: readonly Hold[], reservations: readonly ReservationRow[], workload: Workload): Why =>
+    lazily(holds.length ? 'behind' : 'reserved', false, () => keptText(holds, reservations, workload)),
 }
 
-function keptText(holds: readonly Hold[], { limit_seconds }: Workload): string {
+function keptText(
+  holds: readonly Hold[],
+  reservations: readonly ReservationRow[],
+  { limit_seconds }: Workload,
+): string {
   const parts = holds.map(({ kind, name, at, certain }) => {
-    if (kind === 'reservation') return `the reservation ${name}`
     if (kind === 'nominated') return `${name}, for which others made it`
     return certain ? `${name}, which is ahead and starts by ${clock(at)}` : `${name}, which is ahead`
   })
+  parts.push(...reservations.map(({ name }) => `the reservation ${name}`))
   const hint = limit_seconds === null ? '; with a time limit it could run until then' : ''
   return `the room there is, is kept for ${listed(parts)}${hint}`
 }
