@@ -2,6 +2,7 @@ import { misused, readArguments } from '../test/setup/arguments.ts'
 import { compare } from './raft/compare.ts'
 import { images } from './images.ts'
 import { report } from './report.ts'
+import { schedule, usualSchedule } from './schedule.ts'
 import { compareStarts } from './start/compare.ts'
 import { soak } from './soak.ts'
 
@@ -10,6 +11,7 @@ const usage = `Usage: npm run bench -- NAME [options]
   raft --vs etcd [--quick] [--json FILE] [--only TEXT]   the Raft library beside etcd, in one run
   images [--megabytes 300] [--rate 10] [--nodes 2]       an image to further nodes over links of so many MB/s, as root on Debian
   start --vs swarm [--quick] [--json FILE] [--only TEXT] three agents beside a Docker Swarm on the same three engines
+  schedule [--nodes 1000] [--pending 10000] [--json FILE] the planner alone, at 95 % load
   soak [--minutes 60] [--rate 2000] [--json FILE]        steady writes for a long time: memory, log, elections`
 
 async function main(): Promise<number> {
@@ -18,10 +20,11 @@ async function main(): Promise<number> {
     vs: { type: 'string' },
     only: { type: 'string' },
     quick: { type: 'boolean', default: false },
+    pending: { type: 'string', default: String(usualSchedule.pending) },
     minutes: { type: 'string', default: '60' },
     rate: { type: 'string' },
     megabytes: { type: 'string', default: '300' },
-    nodes: { type: 'string', default: '2' },
+    nodes: { type: 'string' },
     'sample-seconds': { type: 'string', default: '60' },
   })
   const json = values.json === undefined ? {} : { json: values.json }
@@ -36,7 +39,7 @@ async function main(): Promise<number> {
     const rows = await images({
       megabytes: number(values.megabytes, '--megabytes'),
       rate: number(values.rate ?? '10', '--rate'),
-      nodes: number(values.nodes, '--nodes'),
+      nodes: number(values.nodes ?? '2', '--nodes'),
     })
     await report(rows, values.json)
     return 0
@@ -46,6 +49,14 @@ async function main(): Promise<number> {
       misused(`--vs knows swarm only, not ${values.vs}`, usage)
     const only = values.only === undefined ? {} : { only: values.only }
     await report(await compareStarts({ quick: values.quick, ...only }), values.json, 'swarm')
+    return 0
+  }
+  if (positionals[0] === 'schedule') {
+    const size = {
+      nodes: number(values.nodes ?? String(usualSchedule.nodes), '--nodes'),
+      pending: number(values.pending, '--pending'),
+    }
+    await report(schedule({ ...usualSchedule, ...size }), values.json)
     return 0
   }
   if (positionals[0] === 'soak') {

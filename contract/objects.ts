@@ -1,3 +1,4 @@
+import { Explanation } from './scheduling.ts'
 import { z } from 'zod'
 import { Liveness, Node, RuntimeName, Usage } from './nodes.ts'
 import { Resources } from './resources.ts'
@@ -209,6 +210,7 @@ export const Experiment = z
     started_at: Time.nullable(),
     finished_at: Time.nullable(),
     tasks: z.array(Task),
+    plan: Explanation.optional().describe('Of a dry run: where it would go now, or why it would wait.'),
     resource_version: ResourceVersion,
   })
   .meta({ id: 'Experiment' })

@@ -3,6 +3,7 @@ import { Artifact, BackupRequest, Blob, Cluster, Event, Experiment, ExperimentPa
 import { imageRoutes } from './image-routes.ts'
 import { Node } from './nodes.ts' // prettier-ignore
 import { nodeRoutes } from './node-routes.ts'
+import { planRoutes } from './plan-routes.ts'
 import { actions } from './permission.ts'
 import { queueRoutes } from './queue-routes.ts'
 import { monitoringRoutes } from './monitoring-routes.ts'
@@ -78,6 +79,7 @@ export const routes = {
 
   'blobs.create': { method: 'POST', path: '/blobs', summary: 'Upload a file (a code folder as tar); acknowledged when durable on two nodes', access: 'blob:create', upload: 'bytes', query: z.object({ sha256: Sha256.optional().describe('Refused if the body has another digest.') }), status: 201, reply: Blob, problems: ['too_large', 'disk_low', 'busy', 'node_unreachable'] },
 
+  ...planRoutes,
   ...monitoringRoutes,
 
   'watch': {

@@ -95,6 +95,8 @@ export function createHandlers(services: Services): Handlers {
     },
     'experiments.list': ({ actor, query }) => experiments.list(actor, query),
     'experiments.get': ({ actor, params, query }) => experiments.get(actor, params.experiment, query),
+    'experiments.explanation': ({ actor, params, query }) =>
+      services.explanations.get(actor, params.experiment, query),
     'experiments.edit': ({ actor, params, body, request }) =>
       experiments.edit(actor, params.experiment, body, ifMatch(request)),
     'experiments.stop': ({ actor, params }) => experiments.stop(actor, params.experiment),

@@ -4,7 +4,8 @@ import type { Take } from './board.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 import type { Gang } from './gang.ts'
 import type { Hold } from './holds.ts'
-import { type Bounds, hasRoom, type PlaceContext, placeGang } from './place.ts'
+import { type Bounds, type PlaceContext, placeGang } from './place.ts'
+import { RoomWatch } from './room-watch.ts'
 import type { Bound, Site } from './site.ts'
 import { workloadOf } from '../cluster/workloads.ts'
 
@@ -25,7 +26,10 @@ export function* keepFor(
   const found = yield* firstRoom(context, index, gang, bounds, now, ended)
   const hold = found && holdOf(gang, found)
   for (const take of found?.takes.toReversed() ?? []) board.giveBack(take)
-  for (const task of ended.toReversed()) board.pretend(task, -1)
+  for (const [at, task] of ended.toReversed().entries()) {
+    board.pretend(task, -1)
+    if (at % 128 === 127) yield
+  }
   board.rewind(mark)
   return hold
 }
@@ -45,7 +49,8 @@ function* firstRoom(
   now: number,
   ended: TaskRow[],
 ): Generator<void, Found | undefined, void> {
-  const attempt = () => (hasRoom(board, gang, bounds) ? placeGang(context, gang, bounds) : undefined)
+  const room = new RoomWatch(board, gang, bounds)
+  const attempt = () => (room.hasRoom() ? placeGang(context, gang, bounds) : undefined)
   let last: { at: number; certain: boolean } | undefined
   for (const { task, at, certain } of releases.from(now)) {
     // All that ends together ends before anything is tried.
@@ -54,6 +59,8 @@ function* firstRoom(
       if (takes) return { takes, ...last }
     }
     board.pretend(task, 1)
+    const site = board.site(task.node ?? '')
+    if (site) room.changed(site)
     ended.push(task)
     last = { at, certain: certain && (last?.certain ?? true) }
     if (ended.length % 128 === 0) yield

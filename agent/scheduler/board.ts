@@ -157,6 +157,12 @@ export class Board {
     this.#touch(site)
   }
 
+  /** The same as `able`, remembered. */
+  canEver(shape: Shape, site: Site): boolean {
+    this.capacity(shape)
+    return this.#capacities.get(shape)?.able[site.index]?.able ?? false
+  }
+
   /** Could the node as it is described ever run the shape, empty? */
   able(shape: Shape, site: Site): boolean {
     const { row } = site

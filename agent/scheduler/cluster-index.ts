@@ -107,6 +107,7 @@ export class ClusterIndex {
     return {
       workload,
       gangs,
+      createdAt: Date.parse(workload.created_at),
       running: tasks.filter((task) => holdsResources(task.state)).length,
       told: first.state === 'Queued' ? first.reason : null,
       nominatedUntil: row?.nominated ? Date.parse(row.nominated.until) : 0,

@@ -1,6 +1,7 @@
 import { type Explanation, holdsResources, isFinal, type Reason } from '../../contract/index.ts'
 import type { State, TaskRow } from '../cluster/state.ts'
 import { type Workload, workloadOf } from '../cluster/workloads.ts'
+import type { Take } from './board.ts'
 import { ClusterIndex } from './cluster-index.ts'
 import { estimate } from './estimate.ts'
 import type { Gang } from './gang.ts'
@@ -123,14 +124,18 @@ class Witness implements Trace {
     this.#target = target
   }
 
-  visited(entry: Entry, gang: Gang, verdict: Why | null, takes: Parameters<Trace['visited']>[3]): void {
+  visited(entry: Entry, gang: Gang, verdict: Why | null, takes: readonly Take[]): void {
     if (verdict && !this.verdicts.has(entry.workload.id)) this.verdicts.set(entry.workload.id, verdict)
     if (entry !== this.#target) return
-    if (!verdict)
-      this.placements.push(
-        ...placementsOf(gang, takes).map(({ task, node, gpus }) => ({ task, node, gpus: [...gpus] })),
-      )
+    if (!verdict) this.#placed(gang, takes)
     else if (!this.rules.length) this.#look(gang, verdict)
+  }
+
+  #placed(gang: Gang, takes: readonly Take[]): void {
+    for (const { task, node, gpus } of placementsOf(gang, takes))
+      this.placements.push({ task, node, gpus: [...gpus] })
+    for (const { row } of new Set(takes.map(({ site }) => site)))
+      this.nodes.push({ node: row.id, name: row.name, fits: true, reasons: [], holders: [] })
   }
 
   #look(gang: Gang, verdict: Why): void {

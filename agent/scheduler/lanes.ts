@@ -12,6 +12,8 @@ export interface Entry {
   /** What its row says of why it waits. */
   readonly told: Reason | null
   readonly nominatedUntil: number
+  /** ms. */
+  readonly createdAt: number
 }
 
 /** Entries that fit the same places and are counted against the same quotas, the oldest first: where the first finds no room, the others do not either. */
@@ -23,6 +25,8 @@ export interface Lane {
   readonly user: string
   readonly family: string
   readonly members: Entry[]
+  /** The code that all of its members were told; null when some may not have been. */
+  told: string | null
 }
 
 /** Work without GPUs never waits behind work with some. */
@@ -51,6 +55,7 @@ export class Lanes {
     if (!entry || !first) return
     const lane = this.#laneFor(entry.workload, first)
     lane.members.splice(placeOf(lane.members, entry.workload), 0, entry)
+    if (entry.told?.code !== lane.told) lane.told = null
     this.#laneOf.set(id, { lane, entry })
   }
 
@@ -70,7 +75,16 @@ export class Lanes {
     const key = [pool, workload.priority, team ?? '', user, gang.family].join('\n')
     let lane = this.byKey.get(key)
     if (!lane) {
-      lane = { key, pool, rank: rankOf(workload), team: team ?? '', user, family: gang.family, members: [] }
+      lane = {
+        key,
+        pool,
+        rank: rankOf(workload),
+        team: team ?? '',
+        user,
+        family: gang.family,
+        members: [],
+        told: null,
+      }
       this.byKey.set(key, lane)
     }
     return lane
@@ -186,8 +200,8 @@ export class Turns {
     return this.#charged.get(`${kind}:${name}`) ?? 0
   }
 
-  #rankOf({ workload }: Entry, { team, user, rank }: Lane): number {
-    const old = this.#now - Date.parse(workload.created_at) >= liftAfterMs
+  #rankOf({ createdAt }: Entry, { team, user, rank }: Lane): number {
+    const old = this.#now - createdAt >= liftAfterMs
     return old && !this.#shares.overserved(team, user) ? rank + 1 : rank
   }
 

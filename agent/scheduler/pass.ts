@@ -36,7 +36,7 @@ export interface PassOptions {
 /** So many blocked heads have room kept for them; the first of each pool is always among them. */
 const mostHeads = 3
 /** Heads for which nothing can be kept are passed over, but not without end. */
-const mostTried = 16
+const mostTried = 6
 /** What is placed is charged as if it ran so long, seconds: whoever is behind does not get all that is free. */
 const chargedSeconds = 3600
 
@@ -175,11 +175,15 @@ export class Pass {
   /** Where the first finds no room, nor do the others of its lane. */
   #blockLane(turns: Turns, turn: Turn, verdict: Why): void {
     turns.end(turn)
-    for (let at = turn.at + 1; at < turn.lane.members.length; at++) {
-      const entry = turn.lane.members[at]
+    const { lane } = turn
+    const allKnow = lane.told === verdict.code && this.#telling !== 'all'
+    if (!this.#trace && (this.#telling === 'nothing' || allKnow)) return
+    for (let at = turn.at + 1; at < lane.members.length; at++) {
+      const entry = lane.members[at]
       const gang = entry?.gangs[0]
       if (entry && gang) this.#block(entry, gang, verdict)
     }
+    if (lane.members.every(({ told }) => told?.code === verdict.code)) lane.told = verdict.code
   }
 
   /** Placed: null. Otherwise the first rule in its way. */

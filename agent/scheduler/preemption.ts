@@ -9,8 +9,9 @@ import type { ClusterIndex } from './cluster-index.ts'
 import type { Gang } from './gang.ts'
 import type { Hold } from './holds.ts'
 import { rankOf } from './lanes.ts'
-import { type Bounds, hasRoom, type PlaceContext, placeGang } from './place.ts'
+import { type Bounds, type PlaceContext, placeGang } from './place.ts'
 import type { Preemption } from './plan.ts'
+import { RoomWatch } from './room-watch.ts'
 
 /** A gang that could be made to leave. */
 interface Candidate {
@@ -51,34 +52,42 @@ const mostTried = 400
  * most costly first.
  */
 export function* findVictims(wanting: Wanting): Generator<void, Victims | undefined, void> {
-  const candidates = candidatesFor(wanting)
+  const candidates = yield* candidatesFor(wanting)
   if (!candidates.length) return undefined
   const { board } = wanting.index
   const mark = board.mark()
   const gone = new Set<Candidate>()
+  const room = new RoomWatch(board, wanting.gang, wanting.bounds)
+  const pretend = ({ tasks }: Candidate, ended: 1 | -1) => {
+    for (const task of tasks) {
+      board.pretend(task, ended)
+      const site = board.site(task.node ?? '')
+      if (site) room.changed(site)
+    }
+  }
   const leave = (candidate: Candidate) => {
     gone.add(candidate)
-    for (const task of candidate.tasks) board.pretend(task, 1)
+    pretend(candidate, 1)
   }
   const stay = (candidate: Candidate) => {
     gone.delete(candidate)
-    for (const task of candidate.tasks) board.pretend(task, -1)
+    pretend(candidate, -1)
   }
   let found = false
   for (const candidate of candidates) {
     if (candidate.lender && !hasToGiveBack(wanting, candidate, gone)) continue
     leave(candidate)
-    found = fits(wanting) !== undefined
+    found = fits(wanting, room) !== undefined
     if (found) break
     yield
   }
   for (const candidate of found ? [...gone].reverse() : []) {
     stay(candidate)
-    if (!fits(wanting)) leave(candidate)
+    if (!fits(wanting, room)) leave(candidate)
     yield
   }
-  const takes = found ? fits(wanting) : undefined
-  for (const candidate of [...gone].reverse()) for (const task of candidate.tasks) board.pretend(task, -1)
+  const takes = found ? fits(wanting, room) : undefined
+  for (const candidate of [...gone].reverse()) pretend(candidate, -1)
   board.rewind(mark)
   return takes && describe(wanting, takes, [...gone])
 }
@@ -89,15 +98,15 @@ interface Found {
   readonly kept: Hold['kept']
 }
 
-function fits({ context, gang, bounds }: Wanting): Found | undefined {
-  const takes = hasRoom(context.board, gang, bounds) ? placeGang(context, gang, bounds) : undefined
+function fits({ context, gang, bounds }: Wanting, room: RoomWatch): Found | undefined {
+  const takes = room.hasRoom() ? placeGang(context, gang, bounds) : undefined
   if (!takes) return undefined
   const kept = keptOf(takes)
   for (const take of takes.toReversed()) context.board.giveBack(take)
   return { takes, kept }
 }
 
-function candidatesFor({ index, state, gang, now, leaving }: Wanting): Candidate[] {
+function* candidatesFor({ index, state, gang, now, leaving }: Wanting): Generator<void, Candidate[], void> {
   const rank = rankOf(gang.workload)
   const { youngestMs, most, withinMs } = preemptionBounds
   const since = new Date(now - withinMs).toISOString()
@@ -107,7 +116,9 @@ function candidatesFor({ index, state, gang, now, leaving }: Wanting): Candidate
   if (rank === 0 && !reclaims) return []
   const isOld = ({ started_at }: TaskRow) => started_at !== null && now - Date.parse(started_at) > youngestMs
   const candidates: Candidate[] = []
+  let looked = 0
   for (const { workload, tasks } of index.live.values()) {
+    if (++looked % 256 === 0) yield
     const below = workload.preemptible && rankOf(workload) < rank
     if (workload.stop_requested || (!below && !(reclaims && isOther(gang.workload, workload)))) continue
     const often = state.experiments.get(workload.id)?.preempted?.filter((at) => at > since).length ?? 0
@@ -158,7 +169,7 @@ function hasToGiveBack(
 function helps({ board }: ClusterIndex, gang: Gang, tasks: readonly TaskRow[]): boolean {
   return tasks.some((task) => {
     const site = board.site(task.node ?? '')
-    return site && !site.closed && gang.parts.some(({ shape }) => board.able(shape, site))
+    return site && !site.closed && gang.parts.some(({ shape }) => board.canEver(shape, site))
   })
 }
 

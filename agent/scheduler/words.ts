@@ -87,7 +87,7 @@ export const whyNotOn = (board: Board, shape: Shape, site: Site): string =>
   reasonsOn(board, shape, site).map(({ message }) => message).join('; ') || 'fits' // prettier-ignore
 
 /** Every rule that keeps a task of the shape off a site, first things first; none when it fits. */
-export function reasonsOn(board: Board, shape: Shape, site: Site): Reason[] {
+export function reasonsOn(board: Board, shape: Shape, site: Site, word: 'free' | 'there' = 'free'): Reason[] {
   if (site.closed) return [site.closed]
   const { row } = site
   if (!runtimeFor(row, { image: shape.image }))
@@ -104,15 +104,15 @@ export function reasonsOn(board: Board, shape: Shape, site: Site): Reason[] {
   const free = { cpu: site.cpu / 1000, memory: site.memory, disk: site.disk }
   for (const kind of ['cpu', 'memory', 'disk'] as const)
     if (shape.resources[kind] > free[kind])
-      reasons.push({ code: `no_${kind}`, message: short(kind, shape.resources, { ...free, gpu: 0 }) })
-  const gpu = gpuReason(board, shape, site)
+      reasons.push({ code: `no_${kind}`, message: short(kind, shape.resources, { ...free, gpu: 0 }, word) })
+  const gpu = gpuReason(board, shape, site, word)
   return gpu ? [...reasons, gpu] : reasons
 }
 
-const short = (kind: keyof Resources, asked: Resources, free: Resources): string =>
-  `${amount(kind, asked)} asked, ${amount(kind, free)} free`
+const short = (kind: keyof Resources, asked: Resources, left: Resources, word: string): string =>
+  `${amount(kind, asked)} asked, ${amount(kind, left)} ${word}`
 
-function gpuReason(board: Board, shape: Shape, site: Site): Reason | undefined {
+function gpuReason(board: Board, shape: Shape, site: Site, word: string): Reason | undefined {
   const asked = gpusOf(shape)
   if (asked === 0) return undefined
   const { free, held, blocked } = board.devicesFor(shape, site)
@@ -123,7 +123,10 @@ function gpuReason(board: Board, shape: Shape, site: Site): Reason | undefined {
   const why = blocked.map(({ blocked: reason }) => reason?.message).find(Boolean)
   const more = why ? ` (${blocked.length} not given out: ${why})` : ''
   const left = shape.need?.share === undefined ? Math.min(free.length, Math.max(0, site.gpu)) : free.length
-  return { code: 'no_gpu', message: `${gpuWords(asked, shape)} asked, ${gpuWords(left, shape)} free${more}` }
+  return {
+    code: 'no_gpu',
+    message: `${gpuWords(asked, shape)} asked, ${gpuWords(left, shape)} ${word}${more}`,
+  }
 }
 
 /** `2 GPUs`, `1 A100 GPU of at least 40 GiB`, `3 slices 1g.10gb`. */

@@ -14,6 +14,7 @@ import { checkQueue } from '../cluster/rules/order.ts'
 import { experimentVersion } from '../cluster/rules/settle.ts'
 import { demand, experimentFor, mayRead, tasksOf } from './access.ts'
 import { type Consistency, type ServiceDeps, settled } from './context.ts'
+import { explainSpec } from './explanations.ts'
 import { type Page, pageOf, type PageQuery } from './paging.ts'
 import { experimentView } from './views.ts'
 
@@ -95,7 +96,7 @@ async function create(
   const owner = actor.kind === 'user' ? actor.name : actor.kind
   if (dryRun) {
     submitter.validate(spec)
-    return preview(spec, owner, deps)
+    return { ...preview(spec, owner, deps), plan: await explainSpec(deps, 'dry-run', spec, owner) }
   }
   const idempotency = idempotencyKey
     ? { key: `${owner}:${idempotencyKey}`, request_sha256: digestOf(spec) }

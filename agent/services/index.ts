@@ -2,6 +2,7 @@ import { type ArtifactService, createArtifacts } from './artifacts.ts'
 import { type BlobService, createBlobs } from './blobs.ts'
 import { type ClusterService, createClusterService } from './cluster.ts'
 import type { ServiceDeps } from './context.ts'
+import { createExplanations, type ExplanationService } from './explanations.ts'
 import { createEvents, type EventService } from './events.ts'
 import { createExperiments, type ExperimentService } from './experiments.ts'
 import { createImages, type ImageService } from './images.ts'
@@ -23,6 +24,7 @@ export interface Services {
   readonly cluster: ClusterService
   readonly nodes: NodeService
   readonly experiments: ExperimentService
+  readonly explanations: ExplanationService
   readonly events: EventService
   readonly logs: LogService
   readonly metrics: MetricService
@@ -44,6 +46,7 @@ export function createServices(deps: ServiceDeps): Services {
     cluster: createClusterService(deps),
     nodes: createNodes(deps),
     experiments: createExperiments(deps),
+    explanations: createExplanations(deps),
     events: createEvents(deps),
     logs: createLogs(deps),
     metrics: createMetrics(deps),

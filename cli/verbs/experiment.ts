@@ -3,6 +3,7 @@ import { ProblemError } from '../../contract/problem.ts'
 import { type State, states } from '../../contract/states.ts'
 import { type Connection, learnMembers } from '../connection/open.ts'
 import { Exit, UsageError } from '../failure.ts'
+import { explanationText } from '../output/explain.ts'
 import { eventLine, experimentDetails, experimentTable } from '../output/describe.ts'
 import { print } from '../output/print.ts'
 import { plain } from '../output/table.ts'
@@ -51,7 +52,11 @@ function submitVerb(experiment: Command, tool: Tool): void {
           })
         const show = (e: typeof created) =>
           print(terminal, options.output, e, () =>
-            options.dryRun ? `valid: ${e.name}\n` : wait ? experimentDetails(terminal, e) : `${e.id}\n`,
+            options.dryRun
+              ? `valid: ${e.name}\n${e.plan ? explanationText(terminal, e.plan) : ''}`
+              : wait
+                ? experimentDetails(terminal, e)
+                : `${e.id}\n`,
           )
         if (!wait) return show(created)
         const final = await followToEnd(terminal, connection, created, false, options.waitTimeout)
@@ -177,6 +182,15 @@ function stopVerbs(experiment: Command, tool: Tool): void {
           { id: found.id, deleted: true },
           () => plain(`${found.id} deleted`) + '\n',
         )
+      }),
+  )
+  readVerb(experiment, 'why <id>', 'why it waits, when it will start and what would help').action(
+    (id: string, options: CommonOptions) =>
+      connected(tool, options, async ({ client }) => {
+        const query = consistencyOf(options)
+        const params = { experiment: (await findExperiment(client, id, query)).id }
+        const why = await client.call('experiments.explanation', { params, query })
+        print(terminal, options.output, why, () => explanationText(terminal, why))
       }),
   )
   readVerb(experiment, 'events <id>', 'what happened to it and its tasks, oldest first').action(

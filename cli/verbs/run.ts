@@ -6,6 +6,7 @@ import { type ExperimentInput, parseSpec } from '../../contract/spec.ts'
 import type { Connection } from '../connection/open.ts'
 import { Exit, fieldLine, SpecError, UsageError } from '../failure.ts'
 import { experimentDetails } from '../output/describe.ts'
+import { explanationText } from '../output/explain.ts'
 import { print } from '../output/print.ts'
 import { counted } from '../output/table.ts'
 import { type Listing, listFolder, packFolder } from '../pack/folder.ts'
@@ -31,6 +32,7 @@ interface RunOptions extends CommonOptions, SchedulingOptions {
   tag?: string[]
   upload: boolean
   detach?: boolean
+  dryRun?: boolean
 }
 
 export function runVerb(program: Command, tool: Tool): void {
@@ -55,6 +57,7 @@ export function runVerb(program: Command, tool: Tool): void {
     .option('--tag <text>', 'a tag to find it by', repeated)
     .option('--no-upload', 'leave the files of this folder here')
     .option('-d, --detach', 'print the id and do not follow')
+    .option('--dry-run', 'say where it would go, or why it would wait, and run nothing')
     .passThroughOptions()
     .action((command: string[], options: RunOptions) => run(tool, command, options))
 }
@@ -63,6 +66,7 @@ async function run(tool: Tool, command: string[], options: RunOptions): Promise<
   const { terminal } = tool
   const spec = specOf(terminal, command, options)
   refuseBadSpec(spec)
+  if (options.dryRun) return dryRun(tool, spec, options)
   const listing = options.upload ? await listFolder(terminal.cwd) : undefined
   await connected(tool, options, async (connection) => {
     if (listing?.paths.length) spec.code = await uploadFolder(terminal, connection, listing)
@@ -74,6 +78,17 @@ async function run(tool: Tool, command: string[], options: RunOptions): Promise<
       print(terminal, options.output, final, () => experimentDetails(terminal, final))
     const code = exitOf(final)
     if (code !== 0) throw new Exit(code)
+  })
+}
+
+/** Nothing is uploaded either: where it goes does not depend on its files. */
+async function dryRun(tool: Tool, spec: ExperimentInput, options: RunOptions): Promise<void> {
+  const { terminal } = tool
+  await connected(tool, options, async ({ client }) => {
+    const made = await client.call('experiments.create', { query: { dry_run: '1' }, body: spec })
+    print(terminal, options.output, made, () =>
+      made.plan ? explanationText(terminal, made.plan) : `valid: ${made.name}\n`,
+    )
   })
 }
 

@@ -27,6 +27,7 @@ export class Lab {
   /** ms. */
   now: number
   #entries = 0
+  #hold: Pick<Applied, 'changed'>[] | undefined
 
   constructor(hosts: readonly HostSpec[], begin = Date.parse('2026-03-02T00:00:00Z')) {
     this.now = begin
@@ -60,13 +61,23 @@ export class Lab {
       return outcome.problem.code
     }
     this.state = state
-    this.follow({ changed })
+    if (this.#hold) this.#hold.push({ changed })
+    else this.follow({ changed })
     return undefined
   }
 
   must(command: Command, actor: Actor = system): void {
     const problem = this.propose(command, actor)
     if (problem) throw new Error(`${command.type} was refused: ${this.refused.at(-1)}`)
+  }
+
+  /** What is done in `act` reaches the index only when the caller says so. */
+  quietly(act: () => void): Pick<Applied, 'changed'>[] {
+    const changes: Pick<Applied, 'changed'>[] = []
+    this.#hold = changes
+    act()
+    this.#hold = undefined
+    return changes
   }
 
   follow(applied: Pick<Applied, 'changed'>): void {
