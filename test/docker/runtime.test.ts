@@ -230,7 +230,7 @@ describe('containers on a real engine', needs.engine, () => {
     const starting = newRuntime().start(launch('true', { image: '127.0.0.1:9/nobody/has:this' }))
     await expect(starting).rejects.toMatchObject({ name: 'StartFailure', code: 'image_missing' })
     await expect(starting).rejects.toThrow(
-      /127\.0\.0\.1:9\/nobody\/has:this is not on this host.*docker load/,
+      /127\.0\.0\.1:9\/nobody\/has:this is not on this host.*submarine image import/,
     )
     const nothing = new DockerRuntime({ engine: new DockerEngine(engine.socket), owner, defaultImage: null })
     await expect(nothing.start(launch('true'))).rejects.toMatchObject({ code: 'image_missing' })
