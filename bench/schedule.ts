@@ -67,8 +67,10 @@ function filled({ nodes, pending }: ScheduleOptions): Lab {
   return lab
 }
 
-function place(lab: Lab, { place: placed }: Plan): number {
+/** As the leader's loop proposes it; who is asked to leave does not yet. */
+function place(lab: Lab, { place: placed, preempt }: Plan): number {
   let gpus = 0
+  for (const preemption of preempt) lab.propose({ type: 'workload.preempt', ...preemption })
   for (const { workload: id, placements } of placed) {
     if (lab.propose({ type: 'workload.place', id, placements }) !== undefined) continue
     for (const { task, gpus: uuids } of placements) {
