@@ -33,7 +33,11 @@ export async function formSwarm({ places, image }: Site): Promise<Swarm> {
   return {
     submit: async (at, name, command, { completions, timeoutMs = 30_000 } = {}) => {
       const abortSignal = AbortSignal.timeout(timeoutMs)
-      await docker(at).createService({ ...serviceOf(name, image, command, completions), abortSignal } as never) // prettier-ignore
+      const service = { ...serviceOf(name, image, command, completions), abortSignal }
+      await docker(at).createService(service as never).catch((error: { statusCode?: number }) => {
+        // Accepted by a call before, whose answer did not come in time.
+        if (error.statusCode !== 409) throw error
+      }) // prettier-ignore
     },
     remove: async (at, name) => void (await docker(at).getService(name).remove()),
     ready,

@@ -43,11 +43,15 @@ export async function finish(
   signal: AbortSignal,
 ): Promise<Finished> {
   await note(task, attempt, options.notes ?? [], options)
-  const output = await keepOutput(task, attempt, options, signal)
+  // Nobody gets its place before all is kept, so what can be done at once is.
+  const [output, metrics] = await Promise.all([
+    keepOutput(task, attempt, options, signal),
+    seal({ task, attempt, kind: 'metrics' }, options, signal),
+  ])
   return {
     artifacts: output.kept,
     log: await seal({ task, attempt, kind: 'log' }, options, signal),
-    metrics: await seal({ task, attempt, kind: 'metrics' }, options, signal),
+    metrics,
     rescued: output.rescued,
   }
 }
