@@ -246,6 +246,7 @@ async function nodeKilled(both: Both): Promise<Row[]> {
     const theirs: number[] = []
     for (let round = 0; round < (both.quick ? 1 : 3); round++) {
       ours.push(await oursElsewhere(both, which, round))
+      console.error(`  ours (${which}): ${ours.at(-1)} ms`)
       theirs.push(await swarmElsewhere(both, which, round))
     }
     rows.push(row(`node killed: task running elsewhere (${which}'s node)`, 'ms', ours, theirs, true))

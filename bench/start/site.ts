@@ -83,8 +83,14 @@ function watchStarts(places: readonly Place[]): Starts {
     if (!seen[stage].has(key) || stage === 'start') seen[stage].set(key, event.timeNano / 1e6)
     for (const look of waiting) look()
   }
-  const find = (stage: Stage, prefix: string) =>
-    [...seen[stage]].find(([key]) => key === prefix || key.startsWith(`${prefix}.`) || key.startsWith(`${prefix}-`)) // prettier-ignore
+  /** The last of them: a Swarm gives a task that it starts elsewhere a new name below its service's. */
+  const find = (stage: Stage, name: string) =>
+    [...seen[stage]]
+      .filter(([key]) => key === name || key.startsWith(`${name}.`) || key.startsWith(`${name}-`))
+      .reduce<[string, number] | undefined>(
+        (last, each) => (last && last[1] > each[1] ? last : each),
+        undefined,
+      )
   return {
     when: (stage, key, timeoutMs = 120_000) =>
       new Promise((resolve, reject) => {
