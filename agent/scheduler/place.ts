@@ -220,7 +220,7 @@ function emptiest(rooms: readonly Room[]): Room {
 function score({ images, gang }: Search, shape: Shape, site: Site): number {
   let value = 0
   for (const affinity of shape.affinities) if (meets(site.row, affinity)) value += affinity.weight * 1000
-  if (shape.image !== undefined && images(site.row.id).has(shape.image)) value += 300
+  if (shape.imageName !== undefined && images(site.row.id).has(shape.imageName)) value += 300
   if (gang.tasks.some((task) => hasFailedOn(task, site.row.id))) value -= 5000
   const free = site.devices.reduce(
     (sum, device) => sum + (device.holders === 0 && !device.gpu?.shared ? 1 : 0),

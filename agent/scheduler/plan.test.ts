@@ -122,6 +122,16 @@ describe('plan', () => {
     ).toEqual([[['node-2', 'docker']], [['node-1', 'process']]]) // 'image' sorts before 'plain'
   })
 
+  it('prefers the node that has the image already, however it is spelled', () => {
+    const here = state(
+      [node(1, 2), node(2, 2)],
+      [experiment('a', [{}], { image: 'docker.io/library/python' })],
+    )
+    const images = (id: string) => new Set(id === 'node-2' ? ['python:latest'] : [])
+    expect(where(plan(here, { ...ready, images }))).toEqual({ 'a-worker-0': 'node-2' })
+    expect(where(plan(here, ready))).toEqual({ 'a-worker-0': 'node-1' })
+  })
+
   it('takes the oldest first and skips what was asked to stop', () => {
     const stopping = experiment('a', [{ cpu: 2 }], { at: '1' })
     const stopped = { ...stopping, row: { ...stopping.row, stop_requested: true } }

@@ -1,4 +1,10 @@
-import type { Affinity, Constraint, GpuNeed, Resources } from '../../contract/index.ts'
+import {
+  type Affinity,
+  type Constraint,
+  type GpuNeed,
+  normalImage,
+  type Resources,
+} from '../../contract/index.ts'
 import type { TaskRow } from '../cluster/state.ts'
 import type { Workload } from '../cluster/workloads.ts'
 
@@ -13,6 +19,8 @@ export interface Shape {
   readonly resources: Resources
   readonly need: GpuNeed | undefined
   readonly image: string | undefined
+  /** The image in the one spelling under which nodes tell of theirs. */
+  readonly imageName: string | undefined
   readonly constraints: readonly Constraint[]
   readonly affinities: readonly Affinity[]
 }
@@ -49,7 +57,7 @@ export class Shapes {
     const made: Shape = {
       id: this.#byKey.size,
       cpu: Math.round(cpu * 1000),
-      memory, disk, gpu, resources, need, image, constraints, affinities,
+      memory, disk, gpu, resources, need, image, imageName: image && normalImage(image), constraints, affinities,
     } // prettier-ignore
     this.#byKey.set(key, made)
     return made

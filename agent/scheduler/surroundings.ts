@@ -1,5 +1,6 @@
 import type { Liveness, Reason } from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
+import { imagesOn } from '../cluster/images.ts'
 import { blockedGpus } from './blocked.ts'
 
 /** What the planner knows beside the replicated state. */
@@ -29,10 +30,12 @@ export const calm = (now: number): Surroundings => ({
 /** What this agent hears of the nodes: on the leader at first hand, elsewhere by the leader's table. */
 export function surroundingsOf(cluster: Cluster, now: () => number = Date.now): Surroundings {
   const live = cluster.peers.liveness()
+  const state = cluster.state()
   return {
     ...calm(now()),
     liveness: (node) => live.get(node)?.liveness ?? 'unknown',
     diskLow: (node) => live.get(node)?.usage?.disk_low ?? false,
     blockedGpus: (node) => blockedGpus(live.get(node)?.usage ?? null),
+    images: (node) => imagesOn(state, node),
   }
 }
