@@ -14,6 +14,8 @@ type Attempt =
 /** Refusals that mean: it certainly did not run and never will. */
 const REFUSALS = new Set(['busy', 'no_leader', 'too_large'])
 const KEYS = 6
+/** Chance per operation that a crowd comes with it. */
+const CROWDED = 0.03
 
 /** Concurrent clients that ask any member, and write down what they are told. */
 export class Clients {
@@ -25,6 +27,8 @@ export class Clients {
   #values = 0
   #clients = 0
   running = true
+  /** Now and then many ask one member at once, of whom some may be told that it is busy. */
+  crowds = false
   /** Operations begun; those of them that were answered. */
   operations = 0
   answered = 0
@@ -78,8 +82,19 @@ export class Clients {
   async #operation(client: number, seen: Map<string, string | null>): Promise<boolean> {
     const { workload } = this.#world.rng
     const machines = [...this.#machines.values()].filter((m) => m.state !== 'retired' && m.state !== 'broken')
-    const result = await this.#run(client, this.#input(seen), () => workload.pick(machines), seen)
+    const machine = workload.pick(machines)
+    if (machine && this.crowds && workload.chance(CROWDED)) this.#crowd(machine, 3 + workload.int(6))
+    const result = await this.#run(client, this.#input(seen), () => machine, seen)
     return result.outcome !== 'unknown'
+  }
+
+  /** Others ask the same member at the same time: their commands share messages, and may be too many. */
+  #crowd(m: Machine, count: number): void {
+    this.#world.count('some crowd of clients')
+    for (let i = 0; i < count; i++) {
+      const key = `k${this.#world.rng.workload.int(KEYS)}`
+      void this.#run(++this.#clients, { kind: 'put', key, value: this.#newValue() }, () => m)
+    }
   }
 
   #input(seen: ReadonlyMap<string, string | null>): Input {

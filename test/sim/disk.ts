@@ -38,6 +38,8 @@ export class SimDisk {
   /** Mean milliseconds of a sync. */
   syncMs: number
   stalledUntil = 0
+  /** Until then each reading of a file may take long, while other calls do not. */
+  slowReadsUntil = 0
   /** The next write fails so. */
   failNext: 'ENOSPC' | 'EIO' | undefined
   /** What was destroyed for good; a process on this disk must not serve. */
@@ -56,6 +58,10 @@ export class SimDisk {
 
   get rng(): Rng {
     return this.world.rng.disk
+  }
+
+  readMs(): number {
+    return this.slowReadsUntil > this.world.now ? this.rng.float() * 2000 : 0.05
   }
 
   mount(life: Life): Disk {
@@ -252,7 +258,7 @@ export class Mount {
   }
 
   async *#read(name: string, offset: number): AsyncGenerator<Uint8Array> {
-    await this.wait('read', name)
+    await this.wait('read', name, this.#disk.readMs())
     const f = this.#disk.files.get(name)
     if (!f) throw Object.assign(new Error(`there is no file ${name}`), { code: 'ENOENT' })
     const bytes = whole(f)

@@ -85,7 +85,7 @@ export class Nemesis {
     network.streamBreaks = 0
     network.heal()
     for (const m of machines.values()) {
-      m.disk.stalledUntil = 0
+      m.disk.stalledUntil = m.disk.slowReadsUntil = 0
       m.disk.failNext = undefined
       m.disk.killIn(Infinity, () => {})
       m.life?.goOn()
@@ -99,7 +99,7 @@ function someWeather(n: Nemesis) {
   const some = (chance: number, most: number) => (rng.chance(chance) ? rng.float() * most : 0)
   return {
     loss: some(0.6, 0.2),
-    duplicate: some(0.5, 0.2),
+    duplicate: n.rng.chance(0.2) ? 0.8 : some(0.4, 0.2),
     slow: some(0.5, 0.1),
     slowMs: rng.pick([20, 200, 2000]),
     delayMs: rng.pick([1, 5, 20, 60]),
@@ -223,6 +223,11 @@ const faults: Record<string, Fault> = {
   'disk stalled': (n) => {
     const m = n.victim()
     if (m) m.disk.stalledUntil = n.t.world.now + n.rng.between(100, 3000)
+    return m !== undefined
+  },
+  'reads slow': (n) => {
+    const m = n.victim()
+    if (m) m.disk.slowReadsUntil = n.t.world.now + n.rng.between(1000, 8000)
     return m !== undefined
   },
   'disk full': (n) => {

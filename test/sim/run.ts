@@ -112,6 +112,7 @@ class Cluster {
     const { setup } = this.#world.rng
     for (const m of this.#machines.values()) m.start()
     for (let n = setup.pick([3, 4, 5]); n > 0; n--) this.clients.start(setup.between(200, 700))
+    this.clients.crowds = !calm
     const changesEvery = setup.pick([1500, 3000, 6000])
     if (!calm) this.#operator.start(changesEvery)
     if (!calm) this.#nemesis.start()
