@@ -102,5 +102,5 @@ function gpuOf(given: readonly Given[]): { gpu: GpuNeed | undefined; errors: Res
       path: given[0]?.[2].slice(0, 1) ?? [],
       message: 'gpu.mig and gpu.share exclude each other',
     })
-  return { gpu: given.length ? (gpu) : undefined, errors }
+  return { gpu: given.length ? gpu : undefined, errors }
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { checkAffinity, checkConstraint, parseAffinity, parseConstraint } from './constraint.ts'
 import { parseDuration } from './duration.ts'
-import type { Retries} from './scheduling.ts';
+import type { Retries } from './scheduling.ts'
 import { Affinity, Constraint, LossPolicy, PriorityClass, TaskArray } from './scheduling.ts'
 import { Name } from './text.ts'
 

@@ -62,6 +62,8 @@ export class NodeReconciler {
   readonly #runners = new Map<string, { runner: TaskRunner; done: Promise<void> }>()
   /** Ids of the tasks placed here. */
   readonly #mine = new Set<string>()
+  /** Runtimes that did not answer when they were asked last, and why. */
+  readonly #silent = new Map<RuntimeName, string>()
   #unsubscribe: () => void = () => undefined
   #timer: NodeJS.Timeout | undefined
   #passing: Promise<void> | undefined
@@ -215,10 +217,18 @@ export class NodeReconciler {
     for (const runtime of this.#options.runtimes)
       try {
         observed.set(runtime.name, await within(30_000, runtime.list(), `the ${runtime.name} runtime`))
+        this.#silent.delete(runtime.name)
       } catch (error) {
-        this.#options.log.warn({ err: error, runtime: runtime.name }, 'a runtime does not answer')
+        this.#tellSilent(runtime.name, error instanceof Error ? error.message : String(error))
       }
     return observed
+  }
+
+  /** Once for each cause: a host without an engine is asked every few seconds. */
+  #tellSilent(runtime: RuntimeName, why: string): void {
+    if (this.#silent.get(runtime) === why) return
+    this.#silent.set(runtime, why)
+    this.#options.log.warn({ runtime, why }, 'a runtime does not answer')
   }
 
   async #take(key: string, { task, experiment }: Desired, observed: Observed): Promise<void> {

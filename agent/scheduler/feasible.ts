@@ -29,9 +29,9 @@ export function withSubmission(
 
 /**
  * Throws `never_fits` when the nodes, all at their emptiest, could not run it, with the nearest that they could. A node
- * that has not reported yet may turn out to be the one that fits.
+ * that has not reported yet may turn out to be the one that fits. Nor may it exceed what `owner` may ever hold.
  */
-export function checkFeasible(state: State, spec: ExperimentSpec): void {
+export function checkFeasible(state: State, spec: ExperimentSpec, owner: string): void {
   const rows = [...state.nodes.values()]
   if (!rows.length || rows.some((row) => !row.inventory || !row.allocatable)) return
   const empty: State = {
@@ -41,7 +41,7 @@ export function checkFeasible(state: State, spec: ExperimentSpec): void {
     nodes: state.nodes.map((row) => (row.cordon ? { ...row, cordon: null } : row)),
   }
   const now = Date.now()
-  const index = ClusterIndex.of(withSubmission(empty, 'asked', spec, 'nobody', now))
+  const index = ClusterIndex.of(withSubmission(empty, 'asked', spec, owner, now))
   index.board.refresh(calm(now))
   const gang = index.lanes.entry('asked')?.gangs[0]
   if (!gang) return

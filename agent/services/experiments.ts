@@ -95,7 +95,7 @@ async function create(
   if (dryRun) checkQueue(cluster.state(), spec)
   const owner = actor.kind === 'user' ? actor.name : actor.kind
   if (dryRun) {
-    submitter.validate(spec)
+    submitter.validate(spec, owner)
     return { ...preview(spec, owner, deps), plan: await explainSpec(deps, 'dry-run', spec, owner) }
   }
   const idempotency = idempotencyKey
@@ -108,7 +108,7 @@ async function create(
     return viewOf(cluster.state(), earlier.made)
   }
   space.check()
-  submitter.validate(spec)
+  submitter.validate(spec, owner)
   const id = newId((deps.now ?? Date.now)())
   const made = await submitter.submit({ id, spec, owner, ...(idempotency ? { idempotency } : {}) }, actor)
   return viewOf(cluster.state(), made.id)

@@ -13,11 +13,11 @@ beforeEach(async () => {
 })
 afterEach(() => world.close())
 
-function validate(input: object): ProblemError | undefined {
+function validate(input: object, owner = 'ana'): ProblemError | undefined {
   const parsed = parseSpec({ name: 'x', command: 'true', ...input })
   if ('errors' in parsed) throw new Error(JSON.stringify(parsed.errors))
   try {
-    submitter.validate(parsed.spec)
+    submitter.validate(parsed.spec, owner)
     return undefined
   } catch (error) {
     if (error instanceof ProblemError) return error
@@ -53,6 +53,21 @@ describe('the built-in cluster', () => {
     expect(problem?.message).toBe(
       'the 25 tasks start together, and all nodes together have not enough: 25 cores asked, 24 cores there',
     )
+  })
+
+  it('refuses what is beyond the quota of whoever asks, and of nobody else', () => {
+    const quota = (subject: string, cpu: number) =>
+      world.log.propose({ type: 'quota.put', subject, change: { limits: { cpu } } }, admin)
+    quota('user:ben', 1)
+    expect(validate({ resources: 'cpu=4' })).toBeUndefined()
+    expect(validate({ resources: 'cpu=4' }, 'ben')).toMatchObject({
+      code: 'never_fits',
+      message: expect.stringContaining('ben') as string,
+    })
+    quota('user:*', 2)
+    quota('user:ana', 8)
+    expect(validate({ resources: 'cpu=4' })).toBeUndefined()
+    expect(validate({ resources: 'cpu=4' }, 'eve')?.code).toBe('never_fits')
   })
 
   it('asks for an image where no node has one of its own', () => {

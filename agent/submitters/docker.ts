@@ -6,7 +6,7 @@ import type { Submitter } from './submitter.ts'
 export function createDockerSubmitter(cluster: Cluster): Submitter {
   return {
     name: 'docker',
-    validate: (spec) => checkFeasible(cluster.state(), spec),
+    validate: (spec, owner) => checkFeasible(cluster.state(), spec, owner),
     submit: (submission, actor) => cluster.propose({ type: 'experiment.create', ...submission }, actor),
     async stop(id, actor) {
       await cluster.propose({ type: 'experiment.stop', id }, actor)

@@ -6,8 +6,8 @@ import type { Actor, ExperimentSpec } from '../../contract/index.ts'
  */
 export interface Submitter {
   readonly name: string
-  /** Throws ProblemError `never_fits` or `unsupported` when it could never run here. */
-  validate(spec: ExperimentSpec): void
+  /** Throws ProblemError `never_fits` or `unsupported` when it could never run here, for this owner. */
+  validate(spec: ExperimentSpec, owner: string): void
   submit(request: Submission, actor: Actor): Promise<{ id: string; made: boolean }>
   stop(experiment: string, actor: Actor): Promise<void>
 }

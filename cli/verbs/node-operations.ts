@@ -1,5 +1,6 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import type { Node } from '../../contract/nodes.ts'
+import { UsageError } from '../failure.ts'
 import { print } from '../output/print.ts'
 import { plain } from '../output/table.ts'
 import { type CommonOptions, connected, type Tool, verb } from '../tool.ts'
@@ -98,7 +99,7 @@ function nameVerbs(node: Command, tool: Tool): void {
   verb(node, 'rename <name> <new-name>', 'give it another name; its id stays').action(
     (name: string, to: string, options: CommonOptions) =>
       connected(tool, options, async ({ client }) => {
-        const body = { name: nameOption(to) }
+        const body = { name: newName(to) }
         const done = await client.call('nodes.edit', { params: { node: name }, body })
         print(tool.terminal, options.output, done, () => `${done.id} is named ${plain(done.name)}\n`)
       }),
@@ -114,8 +115,17 @@ function nameVerbs(node: Command, tool: Tool): void {
   )
 }
 
+/** An argument, so commander says nothing of it by itself. */
+function newName(text: string): string {
+  try {
+    return nameOption(text)
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error))
+  }
+}
+
 function labelOf(text: string): [string, string | null] {
   const at = text.indexOf('=')
-  if (at < 1) throw new InvalidArgumentError(`expected KEY=VALUE, or KEY= to take it away, not ${text}`)
+  if (at < 1) throw new UsageError(`expected KEY=VALUE, or KEY= to take it away, not ${text}`)
   return [text.slice(0, at), text.slice(at + 1) || null]
 }

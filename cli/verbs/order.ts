@@ -333,7 +333,7 @@ const reservationTable = (rows: readonly Reservation[], names: ReadonlyMap<strin
       { title: 'ID', cell: (r) => r.id },
       { title: 'FOR', cell: (r) => plain(r.holders.join(', ')) },
       { title: 'NODES', cell: (r) => plain(r.nodes.map((node) => names.get(node) ?? node).join(', ')) },
-      { title: 'GPUS', cell: (r) => (r.gpus === null ? 'all, and the rest' : `${r.gpus} each`) },
+      { title: 'GPUS', cell: (r) => (r.gpus === null ? 'the whole node' : `${r.gpus} each`) },
       { title: 'FROM', cell: (r) => r.starts_at },
       { title: 'TO', cell: (r) => r.ends_at },
     ],

@@ -21,8 +21,8 @@ export interface SchedulingOptions {
 }
 
 const retriesOption = (text: string): number => {
-  if (/^\d{1,3}$/.test(text)) return Number(text)
-  throw new InvalidArgumentError('expected a whole number of retries.')
+  if (/^\d{1,3}$/.test(text) && Number(text) <= 100) return Number(text)
+  throw new InvalidArgumentError('expected a whole number of retries from 0 to 100.')
 }
 
 export function schedulingOptions(command: Command): Command {

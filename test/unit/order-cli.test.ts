@@ -71,7 +71,7 @@ describe('the command line sets the order of work', () => {
     expect((await make()).stderr).toContain('expected either --to or --duration')
     expect(await make('--from', '2030-01-31T08:00:00Z', '--duration', '4h')).toMatchObject({ code: 0 })
     expect((await cli('reservation', 'list')).stdout).toMatch(
-      /course +res-\S+ +team:ml +host-2 +all.* +2030-01-31T08:00:00.000Z +2030-01-31T12:00:00.000Z/,
+      /course +res-\S+ +team:ml +host-2 +the whole node +2030-01-31T08:00:00.000Z +2030-01-31T12:00:00.000Z/,
     )
     const twice = await make('--from', '2030-01-31T11:00:00Z', '--duration', '4h')
     expect(twice).toMatchObject({

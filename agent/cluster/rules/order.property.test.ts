@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { holdsResources, type ProblemError } from '../../../contract/index.ts'
 import type { Command } from '../commands.ts'
 import type { TaskRow } from '../state.ts'
-import type { Replica} from '../testing/replica.ts';
+import type { Replica } from '../testing/replica.ts'
 import { cluster, day, GiB, hour, placement, submission } from '../testing/replica.ts'
 import { workloadOf } from '../workloads.ts'
 import { monthUseOf } from './quota.ts'

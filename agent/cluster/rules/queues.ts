@@ -29,6 +29,10 @@ export function putQueue(tx: Transaction, { name, change, if_version }: Of<'queu
 }
 
 export function deleteQueue(tx: Transaction, { name }: Of<'queue.delete'>): void {
+  if (name === defaultQueue && !tx.get('queues', name))
+    throw new ProblemError('conflict', 'the queue default is as it was made, and cannot be deleted', {
+      hint: '`submarine queue set default --close` closes it for new work.',
+    })
   tx.need('queues', name, 'queue')
   const inside = [...tx.state.experiments.values()].filter(
     ({ spec, state }) => (spec.queue ?? defaultQueue) === name && !isFinal(state),
