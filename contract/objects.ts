@@ -2,6 +2,7 @@ import { Explanation } from './scheduling.ts'
 import { z } from 'zod'
 import { Liveness, Node, RuntimeName, Usage } from './nodes.ts'
 import { Resources } from './resources.ts'
+import { ranks } from './permission.ts'
 import { Reason } from './reason.ts'
 import { ExperimentSpec } from './spec.ts'
 import { State } from './states.ts'
@@ -9,16 +10,17 @@ import { ArtifactPath, line, Name, ResourceVersion, Sha256, text, Time } from '.
 
 // --- people -------------------------------------------------------------------------------------------------
 
-export const User = z.object({ name: Name, rank: z.enum(['admin']), created_at: Time }).meta({ id: 'User' })
-export type User = z.infer<typeof User>
-
 export const SignIn = z
   .strictObject({ user: line(63), password: z.string().max(1024) })
   .meta({ id: 'SignIn' })
 export const SignedIn = z
   .object({
     user: Name,
-    rank: z.enum(['admin']),
+    rank: z.enum(ranks),
+    must_change: z
+      .boolean()
+      .optional()
+      .describe('A one-time password: choose another (PUT /me/password) first.'),
     token: z.string().describe('Bearer token.'),
     expires_at: Time,
   })

@@ -1,9 +1,10 @@
 import { z } from 'zod'
-import { Artifact, BackupRequest, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries, SignedIn, SignIn, User, Version, WatchEvent } from './objects.ts' // prettier-ignore
+import { Artifact, BackupRequest, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries, SignedIn, SignIn, Version, WatchEvent } from './objects.ts' // prettier-ignore
 import { imageRoutes } from './image-routes.ts'
 import { Node } from './nodes.ts' // prettier-ignore
 import { nodeRoutes } from './node-routes.ts'
 import { planRoutes } from './plan-routes.ts'
+import { User } from './people.ts'
 import { actions } from './permission.ts'
 import { queueRoutes } from './queue-routes.ts'
 import { monitoringRoutes } from './monitoring-routes.ts'

@@ -11,7 +11,9 @@ import type {
   Reason,
   Resources,
   RuntimeName,
+  Sharing,
   State as RunState,
+  TeamRank,
 } from '../../contract/index.ts'
 
 /**
@@ -42,13 +44,42 @@ export interface ClusterRow extends Versioned {
 export interface UserRow extends Versioned {
   readonly name: string
   readonly rank: Rank
-  /** PHC string. */
+  /** PHC string; empty for whom an identity provider checks. */
   readonly password_hash: string
+  readonly created_at: string
+  readonly display_name?: string
+  readonly email?: string
+  /** Name of the identity provider that checks the password; absent: the password is checked here. */
+  readonly source?: string
+  readonly disabled?: boolean
+  /** The password is a one-time one: nothing else is allowed before it is changed. */
+  readonly must_change?: boolean
+  /** User and group id of their containers; no two people have the same. */
+  readonly uid?: number
+  readonly last_sign_in?: string
+}
+
+export interface TeamRow extends Versioned {
+  readonly name: string
+  readonly description: string
+  readonly members: Readonly<Record<string, TeamRank>>
+  /** Groups of identity providers whose people become members when they sign in. */
+  readonly groups: readonly string[]
   readonly created_at: string
 }
 
 /** A sign-in or API token; only its SHA-256 is known. The key is that digest. */
 export interface TokenRow extends Versioned {
+  /** What people call it by; absent on tokens of before: the first 12 digits of its digest. */
+  readonly id?: string
+  /** Absent: a sign-in. */
+  readonly kind?: 'api'
+  readonly name?: string
+  /** Absent: all that the person may. */
+  readonly scopes?: readonly string[]
+  readonly address?: string
+  /** To about an hour. */
+  readonly last_used_at?: string
   readonly user: string
   readonly created_at: string
   readonly expires_at: string
@@ -120,6 +151,8 @@ export interface ExperimentRow extends Versioned {
   readonly tasks: readonly string[]
   /** What others were asked to leave for it: nobody of its class or below may take that from it. */
   readonly nominated?: Nomination | null
+  /** Absent: seen by its team, if it has one. */
+  readonly sharing?: Sharing
   /** When it was preempted, the newest last. */
   readonly preempted?: readonly string[]
 }
@@ -363,6 +396,7 @@ export interface IdempotencyRow extends Versioned {
 export interface Rows {
   cluster: ClusterRow
   users: UserRow
+  teams: TeamRow
   tokens: TokenRow
   joinTokens: JoinTokenRow
   nodes: NodeRow

@@ -103,12 +103,12 @@ describe('a task’s token', () => {
     const actor = await people.actorOf(world.run('exp-1')[0] ?? '')
     const allowed = actions.filter((action) => people.mayI(actor, action).allowed)
     expect(allowed).toEqual([
+      'self:read',
       'experiment:read',
       'log:read',
       'artifact:read',
       'metric:read',
       'metric:write',
-      'self:read',
     ])
     expect(() => people.me(actor)).toThrow(expect.objectContaining({ code: 'forbidden' }))
   })
