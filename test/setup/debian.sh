@@ -13,6 +13,7 @@ packages=(
   docker-registry            # a private registry with a password (test/docker/images.test.ts)
   prometheus                 # scrapes agents, checks rules and dashboards (test/cluster/monitoring.test.ts)
   strace libfaketime         # failing disks and jumping clocks (test/chaos)
+  slapd ldap-utils           # a directory that people sign in by (agent/services/identity)
 )
 
 missing=()
@@ -25,5 +26,13 @@ done
 echo "Installing ${missing[*]} …"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
+# Debian's own directory server would listen on the machine's LDAP port: it is neither set up nor started.
+echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  printf '#!/bin/sh\n[ "$1" = slapd ] && exit 101\nexit 0\n' >$policy
+  chmod +x $policy
+  trap 'rm -f $policy' EXIT
+fi
 apt-get install -qq --yes --no-install-recommends "${missing[@]}" >/dev/null
 echo "Installed in $SECONDS s."

@@ -61,6 +61,8 @@ export const needs = {
   etcd: allOf(namespaces, commands('etcd', 'etcdctl')),
   /** Scrapes agents; promtool comes with it. */
   prometheus: commands('prometheus', 'promtool'),
+  /** Debian's directory server and its tools, which a test runs by itself (test/setup/directory.ts). */
+  slapd: commands('slapd', 'slapadd'),
   /** Debian's docker-registry, for images behind a password. */
   registry: commands('docker-registry'),
   chromium: need(chromium() !== undefined, { what: 'Chromium', remedy: setup }),
