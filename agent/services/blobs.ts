@@ -49,13 +49,37 @@ export function createBlobs(deps: ServiceDeps): BlobService {
 }
 
 /** The nodes that have it once a second one does; throws when none can be had. */
-export async function copied(
+export function copied(deps: ServiceDeps, sha256: string, bytes: number): Promise<string[]> {
+  return replicated(deps, sha256, AbortSignal.timeout(copyMs(bytes)))
+}
+
+/**
+ * The nodes that have all of it once a second one does. A node that is silent for a moment has one file in between go
+ * elsewhere: then another round brings what is lacking to the node that is first by now.
+ */
+export async function copiedTogether(
+  deps: ServiceDeps,
+  files: readonly { readonly sha256: string; readonly bytes: number }[],
+  together: string,
+): Promise<string[]> {
+  const signal = AbortSignal.timeout(copyMs(files.reduce((sum, { bytes }) => sum + bytes, 0)))
+  for (;;) {
+    let common: string[] | undefined
+    for (const { sha256 } of files) {
+      const now = await replicated(deps, sha256, signal, together)
+      common = (common ?? now).filter((node) => now.includes(node))
+    }
+    const holders = common ?? [deps.cluster.self.node]
+    if (holders.length > 1 || deps.cluster.state().nodes.size < 2 || !common) return holders
+  }
+}
+
+async function replicated(
   { cluster, blobs }: ServiceDeps,
   sha256: string,
-  bytes: number,
+  signal: AbortSignal,
   together?: string,
 ): Promise<string[]> {
-  const signal = AbortSignal.timeout(copyMs(bytes))
   const holders = await blobs.replicate(sha256, signal, together).catch((cause: unknown) => {
     if (cause instanceof ProblemError) throw cause
     throw new ProblemError('node_unreachable', 'no second node took a copy', { cause })

@@ -64,6 +64,16 @@ describe('importing', () => {
     expect(again).toMatchObject({ id: first?.id, names: ['one:1', 'two:1'] })
   })
 
+  it('has two nodes that hold all of it, also when one was silent in between', async () => {
+    const places = ['node-2', 'node-3']
+    let asked = 0
+    world.blobs.replicate = async () => ['node-1', places[asked++ === 1 ? 1 : 0] ?? '']
+    const [made] = await send(savedArchive([{ layers: [base, tool], names: ['lab/tool:v1'] }]))
+    expect(onNodes(made)).toEqual(['-L', '-L', '--'])
+    world.blobs.replicate = async () => ['node-1']
+    await expect(send(savedArchive([{ layers: [base], names: ['a:1'] }]))).rejects.toThrow('no second node')
+  })
+
   it('moves a name to the newest image that got it', async () => {
     const [old] = await send(savedArchive([{ layers: [base] }]), 'tool:v1')
     const [now] = await send(savedArchive([{ layers: [tool] }]), 'tool:v1')

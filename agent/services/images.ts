@@ -10,7 +10,7 @@ import {
 import { blobsOf, bytesOf, garbage, hexOf, imageFor, policyOf } from '../cluster/images.ts'
 import type { NodeRow, State } from '../cluster/state.ts'
 import { demand } from './access.ts'
-import { copied, limited, mostUploads, tooLarge, type Upload } from './blobs.ts'
+import { copiedTogether, limited, mostUploads, tooLarge, type Upload } from './blobs.ts'
 import { type Consistency, type ServiceDeps, settled } from './context.ts'
 import { notAnArchive, storeArchive } from './images/archive.ts'
 import { contents, type Contained, withNames } from './images/contents.ts'
@@ -104,7 +104,7 @@ export function createImages(deps: ServiceDeps): ImageService {
       await cluster.barrier()
       const state = cluster.state()
       const chosen = nodes ? nodes.map((ref) => nodeFor(state, ref)) : withEngine(state, kind, image)
-      if (chosen.length === 0) throw new ProblemError('conflict', nobody(kind, image))
+      if (chosen.length === 0) throw nobody(kind, image)
       const ids = chosen.map(({ id }) => id)
       await cluster.propose({ type: 'image.job', kind, image, nodes: ids }, actor)
       return { image: normalImage(image), nodes: chosen.map(({ name }) => name) }
@@ -158,13 +158,10 @@ async function read(
 async function take(deps: ServiceDeps, actor: Actor, image: Contained): Promise<void> {
   const { cluster } = deps
   const { digest, media_type, manifests, names, created_at } = image
-  let holders: string[] | undefined
-  for (const blob of blobsOf(image)) {
-    const now = await copied(deps, hexOf(blob.digest), blob.bytes, digest)
-    holders = (holders ?? now).filter((node) => now.includes(node))
-  }
+  const files = blobsOf(image).map((blob) => ({ sha256: hexOf(blob.digest), bytes: blob.bytes }))
+  const holders = await copiedTogether(deps, files, digest)
   const command = { type: 'image.import', digest, media_type, manifests, names, created_at } as const
-  await cluster.propose({ ...command, holders: holders ?? [cluster.self.node] }, actor)
+  await cluster.propose({ ...command, holders }, actor)
 }
 
 function withEngine(state: State, kind: 'pull' | 'remove', image: string): NodeRow[] {
@@ -178,7 +175,13 @@ function withEngine(state: State, kind: 'pull' | 'remove', image: string): NodeR
 }
 
 const nobody = (kind: 'pull' | 'remove', image: string) =>
-  kind === 'pull' ? 'no node has a Docker Engine' : `no node has ${image} in its engine`
+  kind === 'pull'
+    ? new ProblemError('conflict', 'no node has a Docker Engine', {
+        hint: 'Start Docker on a node, and its agent with access to it; see `submarine node list`.',
+      })
+    : new ProblemError('conflict', `no node has ${image} in its engine`, {
+        hint: 'See `submarine image list` for who has which.',
+      })
 
 type Garbage = ReturnType<typeof garbage>
 
