@@ -51,6 +51,7 @@ import { oursOn } from './node/ours.ts'
 import { NodeReconciler } from './node/reconcile.ts'
 import type { Runtime } from './node/runtime.ts'
 import type { AgentOptions } from './options.ts'
+import { Strangers } from './cluster/audit/strangers.ts'
 import { Backups } from './recovery/backups.ts'
 import { createMonitor, type Monitor } from './monitoring/monitor.ts'
 import { Planner } from './scheduler/planner.ts'
@@ -415,7 +416,7 @@ function gpuWatch(
 
 /** Open the doors to people and programs; answers the address on loopback, where that was asked for. */
 async function openDoors(
-  { options, log, started, address }: Basis,
+  { folder, options, log, started, address }: Basis,
   { space }: Stores,
   { http, listener }: Wire,
   { cluster, admission, backups, sealer }: Core,
@@ -423,6 +424,15 @@ async function openDoors(
   monitor: Monitor,
 ): Promise<string | undefined> {
   const { demoFile, httpLoopback } = options
+  const strangers = started.add(
+    new Strangers({
+      folder: join(folder.folders.node, 'refused'),
+      node: cluster.self.node,
+      propose: (note) => cluster.propose({ type: 'audit.note', notes: [note] }, { kind: 'system' }),
+      log,
+    }),
+    (it) => it.close(),
+  )
   const services = createServices({
     cluster,
     ...kept,
@@ -433,6 +443,7 @@ async function openDoors(
     seal: (text, context) => sealer.seal(text, context),
     backup: ({ key, kdf }) => backups.make({ key: Buffer.from(key, 'base64url'), kdf }),
     families: () => monitor.families(),
+    strangers: (note) => strangers.add(note),
     version: agentVersion,
     demo: demoFile !== undefined,
   })

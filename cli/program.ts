@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import { agentVerbs } from './verbs/agent.ts'
+import { auditVerbs } from './verbs/audit.ts'
 import { clusterVerbs, eventVerbs, nodeVerbs } from './verbs/cluster.ts'
 import { completionVerb } from './verbs/completion.ts'
 import { experimentVerbs } from './verbs/experiment.ts'
@@ -39,6 +40,7 @@ export function createProgram(tool: Tool, version: string): Command {
   usageVerbs(program, tool)
   clusterVerbs(program, tool)
   eventVerbs(program, tool)
+  auditVerbs(program, tool)
   agentVerbs(program, tool)
   completionVerb(program, tool)
   return program

@@ -1,3 +1,5 @@
+export * from './audit-routes.ts'
+export * from './audit.ts'
 export * from './client.ts'
 export * from './constraint.ts'
 export * from './duration.ts'

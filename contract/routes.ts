@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { Artifact, BackupRequest, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries, SignedIn, SignIn, Version, WatchEvent } from './objects.ts' // prettier-ignore
+import { auditRoutes } from './audit-routes.ts'
 import { imageRoutes } from './image-routes.ts'
 import { Node } from './nodes.ts' // prettier-ignore
 import { nodeRoutes } from './node-routes.ts'
@@ -93,6 +94,7 @@ export const routes = {
   },
   ...imageRoutes,
   ...queueRoutes,
+  ...auditRoutes,
 
   'auth.can_i': { method: 'POST', path: '/auth/can-i', summary: 'May I?', access: 'self:read', body: z.strictObject({ action: z.enum(actions) }), status: 200, reply: z.object({ allowed: z.boolean() }), problems: [] },
 } as const satisfies Record<string, Route> // prettier-ignore

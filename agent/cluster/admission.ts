@@ -6,6 +6,7 @@ import {
   JoinRequest,
   ProblemError,
 } from '../../contract/index.ts'
+import { currentOrigin, Origin, withOrigin } from './audit/origin.ts'
 import type { Cluster } from './cluster.ts'
 import { theCluster } from './state.ts'
 
@@ -18,6 +19,8 @@ export interface Signer {
   readonly sha256Of: (secret: string) => string
 }
 
+/** Where the host that wants to join asked. */
+const originHeader = 'submarine-origin'
 const system: Actor = { kind: 'system' }
 
 /**
@@ -32,7 +35,9 @@ export class Admission {
     this.#cluster = cluster
     this.#signer = signer
     cluster.peers.serve('/admit', async (_from, request, response) => {
-      const reply = await this.#admitHere(JoinRequest.parse(JSON.parse(await text(request))))
+      const origin = Origin.safeParse(JSON.parse(String(request.headers[originHeader] ?? '{}')))
+      const asked = JoinRequest.parse(JSON.parse(await text(request)))
+      const reply = await withOrigin(origin.data ?? {}, () => this.#admitHere(asked))
       response.setHeader('content-type', 'application/json')
       response.end(JSON.stringify(reply))
     })
@@ -45,6 +50,7 @@ export class Admission {
     const { body } = await this.#cluster.peers.request(leader, {
       method: 'POST',
       path: '/admit',
+      headers: { [originHeader]: JSON.stringify(currentOrigin() ?? {}) },
       body: JSON.stringify(request),
       timeoutMs: 15_000,
     })

@@ -1,4 +1,5 @@
 import { actorName, ProblemError } from '../../contract/index.ts'
+import { type Audited, audited } from './audit/record.ts'
 import type { Command, Entry } from './commands.ts'
 import * as blobs from './rules/blobs.ts'
 import * as eviction from './rules/eviction.ts'
@@ -61,6 +62,7 @@ const rules: Rules = {
   'task.idle': idle.idle,
   'task.report': tasks.report,
   'task.copied': tasks.copied,
+  'audit.note': () => undefined,
   'blob.create': blobs.create,
   'monitorToken.create': monitoring.createMonitorToken,
   'monitorTokens.revoke': monitoring.revokeMonitorTokens,
@@ -81,11 +83,7 @@ export class UnknownCommand extends Error {}
 export type Outcome = { readonly value: unknown } | { readonly problem: ProblemError }
 
 /** Apply one entry: the new state and what changed, or the old state and why it was refused. Deterministic. */
-export function apply(
-  state: State,
-  index: number,
-  entry: Entry,
-): ReturnType<Transaction['end']> & { outcome: Outcome } {
+export function apply(state: State, index: number, entry: Entry): Audited {
   const rule = Object.hasOwn(rules, entry.command.type)
     ? (rules[entry.command.type] as Rule<Command>)
     : undefined
@@ -96,9 +94,14 @@ export function apply(
   const tx = new Transaction(state, index, entry.at, actorName(entry.actor))
   try {
     const value = rule(tx, entry.command) ?? null
-    return { ...tx.end(), outcome: { value } }
+    return audited(state, index, entry, { ...tx.end(), outcome: { value } })
   } catch (error) {
     if (!(error instanceof ProblemError)) throw error
-    return { state, changed: new Map(), events: [], outcome: { problem: error } }
+    return audited(state, index, entry, {
+      state,
+      changed: new Map(),
+      events: [],
+      outcome: { problem: error },
+    })
   }
 }

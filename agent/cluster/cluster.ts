@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
-import type { Actor, Event, Liveness, Usage } from '../../contract/index.ts'
+import type { Actor, AuditRecord, Event, Liveness, Usage } from '../../contract/index.ts'
+import type { AuditPage, AuditRead } from './audit/read.ts'
 import type { Applied, Command, ResultOf } from './commands.ts'
 import type { State } from './state.ts'
 
@@ -23,6 +24,10 @@ export interface Cluster {
   status(): ClusterStatus
   onStatus(listener: (status: ClusterStatus) => void): () => void
   events(query: EventQuery): Promise<{ items: Event[]; next: string | null }>
+  /** A page of the audit log, newest first. */
+  audit(read: AuditRead): Promise<AuditPage>
+  /** The records after one, oldest first, up to the newest there is now. */
+  auditAfter(seq: number): AsyncIterable<AuditRecord>
   readonly peers: Peers
 }
 

@@ -9,7 +9,9 @@ import type {
   RuntimeName,
   State,
 } from '../../contract/index.ts'
+import type { Origin } from './audit/origin.ts'
 import type { AttemptCommand } from './commands/attempt.ts'
+import type { AuditCommand } from './commands/audit.ts'
 import type { MonitoringCommand } from './commands/monitoring.ts'
 import type { NodeCommand } from './commands/node.ts'
 import type { ImageCommand } from './commands/image.ts'
@@ -68,6 +70,7 @@ export type Command =
   | { type: 'workload.place'; id: string; placements: readonly Placement[] }
   | TaskReport
   | AttemptCommand
+  | AuditCommand
   | MonitoringCommand
   | NodeCommand
   | ImageCommand
@@ -118,6 +121,8 @@ export interface Entry {
   readonly at: string
   readonly actor: Actor
   readonly command: Command
+  /** Of what the audit log keeps. */
+  readonly origin?: Origin
 }
 
 /** What a command answers where it was proposed. */

@@ -1,21 +1,21 @@
 import { Map as ImmutableMap } from 'immutable'
-import type { StoredEvent } from '../store/state-db.ts'
+import type { History } from '../store/state-db.ts'
 import type { State, TableName } from './state.ts'
 import { emptyState, tableNames } from './transaction.ts'
 
-/** One line of an image of the state: a row or an event. */
-export type ImageLine = { readonly table: string; readonly key: string; readonly row: object } | StoredEvent
+/** One line of an image of the state: a row, an event or a record of the audit log. */
+export type ImageLine = { readonly table: string; readonly key: string; readonly row: object } | History
 
 /** Large enough that the steps between pieces cost nothing, small enough that none of them takes long. */
 const pieceLength = 64 << 10
 
-/** The whole state as lines of JSON: all rows, then all events, oldest first. In pieces that hold many lines. */
+/** The whole state as lines of JSON: all rows, then what happened, oldest first. In pieces that hold many lines. */
 export async function* imageLines(
   state: State,
-  events: AsyncIterable<StoredEvent> | Iterable<StoredEvent>,
+  history: AsyncIterable<History> | Iterable<History>,
 ): AsyncGenerator<Uint8Array> {
   let piece = ''
-  for await (const line of linesOf(state, events)) {
+  for await (const line of linesOf(state, history)) {
     piece += JSON.stringify(line) + '\n'
     if (piece.length < pieceLength) continue
     yield Buffer.from(piece)
@@ -26,11 +26,11 @@ export async function* imageLines(
 
 async function* linesOf(
   state: State,
-  events: AsyncIterable<StoredEvent> | Iterable<StoredEvent>,
+  history: AsyncIterable<History> | Iterable<History>,
 ): AsyncGenerator<ImageLine> {
   for (const table of tableNames)
     for (const [key, row] of state[table] as ImmutableMap<string, object>) yield { table, key, row }
-  yield* events
+  yield* history
 }
 
 export async function* readImage(data: AsyncIterable<Uint8Array>): AsyncGenerator<ImageLine> {

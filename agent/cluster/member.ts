@@ -1,7 +1,15 @@
-import { type Actor, type Event, formatDuration, ProblemError } from '../../contract/index.ts'
+import {
+  type Actor,
+  type AuditRecord,
+  type Event,
+  formatDuration,
+  ProblemError,
+} from '../../contract/index.ts'
 import { setTimeout as pause } from 'node:timers/promises'
 import { NONE, type RaftDriver, RaftError, type Status } from '../../raft/index.ts'
 import type { Cluster, ClusterStatus, EventQuery, Peers } from './cluster.ts'
+import { actorInLog, originOf } from './audit/origin.ts'
+import type { AuditPage, AuditRead } from './audit/read.ts'
 import type { Applied, Command, ResultOf } from './commands.ts'
 import { Freshness } from './freshness.ts'
 import { nodeIdOf } from './rules/members.ts'
@@ -55,7 +63,9 @@ export class Member implements Cluster {
     options: { timeoutMs?: number } = {},
   ): Promise<ResultOf<C>> {
     const timeoutMs = options.timeoutMs ?? this.#patience(proposeTimeoutMs, proposeWithoutLeaderMs)
-    const entry = encodeEntry({ v: 1, at: new Date().toISOString(), actor, command })
+    const origin = originOf(command, actor)
+    const at = new Date().toISOString()
+    const entry = encodeEntry({ v: 1, at, actor: actorInLog(actor), command, ...(origin ? { origin } : {}) })
     const { result } = await this.#raft.propose(entry, { timeoutMs }).catch(throwProblem)
     return readAnswer(result) as ResultOf<C>
   }
@@ -118,6 +128,14 @@ export class Member implements Cluster {
 
   onStatus(listener: (status: ClusterStatus) => void): () => void {
     return this.#raft.onChange((status) => listener(toStatus(status, this.self.member)))
+  }
+
+  audit(read: AuditRead): Promise<AuditPage> {
+    return this.#machine.audit(read)
+  }
+
+  auditAfter(seq: number): AsyncIterable<AuditRecord> {
+    return this.#machine.auditAfter(seq)
   }
 
   async events({

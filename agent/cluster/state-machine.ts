@@ -1,7 +1,10 @@
-import { type Event, type Problem, ProblemError } from '../../contract/index.ts'
+import { type AuditRecord, type Event, type Problem, ProblemError } from '../../contract/index.ts'
 import type { Applied as RaftApplied, SessionRow, StateMachine } from '../../raft/index.ts'
-import type { StateDb, StoredEvent } from '../store/state-db.ts'
+import type { History, StateDb, StoredEvent } from '../store/state-db.ts'
 import { apply } from './apply.ts'
+import { auditAfter, auditBefore } from './audit/log.ts'
+import { theHead } from './audit/record.ts'
+import { type AuditPage, type AuditRead, pageFrom } from './audit/read.ts'
 import type { Applied, Entry } from './commands.ts'
 import { DigestHistory } from './digests.ts'
 import { imageLines, readImage, Tables } from './image.ts'
@@ -23,6 +26,8 @@ export class ClusterStateMachine implements StateMachine {
   #digests: DigestHistory
   /** Events LevelDB may not have yet; only the driver flushes, since its session rows belong in the same batch. */
   #unwritten: readonly StoredEvent[] = []
+  /** Likewise, without gaps. */
+  #unwrittenAudit: readonly AuditRecord[] = []
   #flushing: Promise<void> = Promise.resolve()
 
   private constructor(db: StateDb, state: State, applied: number) {
@@ -64,7 +69,7 @@ export class ClusterStateMachine implements StateMachine {
   }
 
   apply({ index, data }: RaftApplied): Uint8Array {
-    const { state, changed, events, outcome } = apply(this.#state, index, decodeEntry(data))
+    const { state, changed, events, audit, outcome } = apply(this.#state, index, decodeEntry(data))
     const before = this.#state
     this.#state = state
     this.#applied = index
@@ -76,6 +81,7 @@ export class ClusterStateMachine implements StateMachine {
         ...this.#unwritten,
         ...events.map((event) => ({ event, workload: workloadOf(event, before, state) })),
       ]
+    if (audit.length) this.#unwrittenAudit = [...this.#unwrittenAudit, ...audit]
     for (const listener of this.#listeners) listener({ index, changed, events })
     const answer: Answer = 'problem' in outcome ? { problem: outcome.problem.toProblem() } : outcome
     return Buffer.from(JSON.stringify(answer))
@@ -84,8 +90,10 @@ export class ClusterStateMachine implements StateMachine {
   flush(applied: number, sessions: readonly SessionRow[], sync: boolean): Promise<void> {
     const staged = this.#db.takeStaged()
     const events = this.#unwritten
+    const audit = this.#unwrittenAudit
     this.#flushing = this.#flushing.then(async () => {
-      await this.#db.write({ applied, staged, events, sessions, sync })
+      await this.#db.write({ applied, staged, events, audit, sessions, sync })
+      this.#unwrittenAudit = this.#unwrittenAudit.slice(audit.length)
       this.#unwritten = this.#unwritten.slice(events.length)
     })
     return this.#flushing
@@ -97,10 +105,23 @@ export class ClusterStateMachine implements StateMachine {
     return withUnwritten(written, unwritten, query)
   }
 
-  /** One JSON line for each row and event. Rows are taken now; events up to `index` never change, so they are read later. */
+  /** A page of the audit log, newest first. */
+  audit(read: AuditRead): Promise<AuditPage> {
+    const unwritten = this.#unwrittenAudit
+    return pageFrom(auditBefore(this.#db, unwritten, read), read)
+  }
+
+  /** The audit log from after a record to the newest of now, oldest first. */
+  auditAfter(seq: number): AsyncIterable<AuditRecord> {
+    const newest = this.#state.auditHead.get(theHead)?.seq ?? 0
+    return auditAfter(this.#db, this.#unwrittenAudit, seq, newest)
+  }
+
+  /** One JSON line for each row, event and audit record. Rows are taken now; what happened never changes, so it is read later. */
   snapshot(): { index: number; data: AsyncIterable<Uint8Array> } {
     const index = this.#applied
-    return { index, data: imageLines(this.#state, eventsUpTo(index, this.#unwritten, this.#db)) }
+    const history = historyOf(eventsUpTo(index, this.#unwritten, this.#db), this.auditAfter(0))
+    return { index, data: imageLines(this.#state, history) }
   }
 
   async restore(
@@ -110,9 +131,11 @@ export class ClusterStateMachine implements StateMachine {
   ): Promise<void> {
     await this.#flushing
     this.#unwritten = []
+    this.#unwrittenAudit = []
     await this.#db.clear()
     const tables = new Tables()
     let events: StoredEvent[] = []
+    let audit: AuditRecord[] = []
     let lines = 0
     // Applied stays 0 until the last batch, so a crash half-way leaves a database that is restored again.
     const write = async (applied: number, more: readonly SessionRow[] = []) => {
@@ -120,13 +143,16 @@ export class ClusterStateMachine implements StateMachine {
         applied,
         staged: this.#db.takeStaged(),
         events,
+        audit,
         sessions: more,
         sync: applied > 0,
       })
       events = []
+      audit = []
     }
     for await (const record of readImage(data)) {
       if ('event' in record) events.push(record)
+      else if ('audit' in record) audit.push(record.audit)
       else {
         tables.add(record.table, record.key, record.row)
         this.#db.stage(`${record.table}!${record.key}`, record.row)
@@ -148,6 +174,14 @@ export class ClusterStateMachine implements StateMachine {
 }
 
 type EventQuery = Parameters<StateDb['events']>[0]
+
+async function* historyOf(
+  events: AsyncIterable<StoredEvent>,
+  records: AsyncIterable<AuditRecord>,
+): AsyncGenerator<History> {
+  yield* events
+  for await (const audit of records) yield { audit }
+}
 
 async function* eventsUpTo(
   index: number,

@@ -393,6 +393,12 @@ export interface IdempotencyRow extends Versioned {
   readonly at: string
 }
 
+/** The newest record of the audit log. The only row's key is `self`. */
+export interface AuditHeadRow extends Versioned {
+  readonly seq: number
+  readonly sha256: string
+}
+
 export interface Rows {
   cluster: ClusterRow
   users: UserRow
@@ -415,6 +421,7 @@ export interface Rows {
   imageJobs: ImageJobRow
   imagePolicy: ImagePolicyRow
   registries: RegistryRow
+  auditHead: AuditHeadRow
 }
 export type TableName = keyof Rows
 

@@ -5,7 +5,7 @@ import type { Rows, State, TableName } from './state.ts'
 export const tableNames = [
   'cluster', 'users', 'tokens', 'joinTokens', 'nodes', 'experiments', 'tasks', 'blobs', 'idempotency',
   'queues', 'quotas', 'reservations', 'shares', 'ledger', 'prices',
-  'images', 'engineImages', 'imageJobs', 'imagePolicy', 'registries', 'teams',
+  'images', 'engineImages', 'imageJobs', 'imagePolicy', 'registries', 'teams', 'auditHead',
 ] as const satisfies readonly TableName[] // prettier-ignore
 
 export const emptyState: State = Object.fromEntries(

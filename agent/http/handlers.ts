@@ -5,6 +5,7 @@ import type { Actor, LogLine, queueRoutes, RouteId, Routes } from '../../contrac
 import type { Services } from '../services/index.ts'
 import type { EventReply } from './events.ts'
 import type { FileReply } from './files.ts'
+import { auditHandlers } from './audit.ts'
 import { ifMatch, lastEventId } from './headers.ts'
 import { type Credential, endedCookie, sessionCookie } from './session.ts'
 
@@ -71,6 +72,7 @@ export function createHandlers(services: Services): Handlers {
 
     'cluster.backup': async ({ actor, body }) => {
       const bytes = await cluster.backup(actor, body)
+      await services.audit.note(actor, backupTaken)
       return {
         name: 'cluster.backup',
         type: 'application/octet-stream',
@@ -153,6 +155,7 @@ export function createHandlers(services: Services): Handlers {
     'registries.remove': ({ actor, params }) => registries.remove(actor, params.host),
 
     ...orderHandlers(services),
+    ...auditHandlers(services),
 
     watch: ({ actor, query, request, signal }) => {
       const resume = Number(lastEventId(request))
@@ -184,6 +187,12 @@ function orderHandlers({ order, usage }: Services): Pick<Handlers, OrderRoute> {
       return textFile(name, 'text/csv; charset=utf-8', text)
     },
   }
+}
+
+const backupTaken = {
+  action: 'cluster.backup',
+  object: { kind: 'cluster', id: null },
+  message: 'took a backup of the whole state',
 }
 
 const pemFile = (pem: string) => textFile('submarine-ca.pem', 'application/x-pem-file', pem)

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { type Actor, fieldErrors, line, ProblemError, type Route, type RouteId, routes } from '../../contract/index.ts' // prettier-ignore
+import { withOrigin } from '../cluster/audit/origin.ts'
 import type { Services } from '../services/index.ts'
 import { type EventReply, sendEvents } from './events.ts'
 import { type FileReply, sendFile } from './files.ts'
@@ -12,6 +13,12 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Answers go on until somebody leaves. */
     isStream?: boolean
+    /** Its entry in the contract's table. */
+    route?: Route
+  }
+  interface FastifyRequest {
+    /** Who asks, once that is known. */
+    actor: Actor | null
   }
 }
 
@@ -44,7 +51,7 @@ function mountAll(
     app.route({
       method: route.method,
       url: route.path.replaceAll(/\{(\w+)\}/g, ':$1').replace(/\{\w+\*\}$/, '*'),
-      config: { isStream: route.stream === 'events' },
+      config: { isStream: route.stream === 'events', route },
       exposeHeadRoute: route.method === 'GET' && route.stream !== 'events',
       handler: async (request, reply) => {
         // Read before anything is awaited: a closed HTTP/2 session has no socket to ask.
@@ -56,8 +63,10 @@ function mountAll(
         const input = read(request)
         reply.status(route.status)
         markLocal(services, reply, input.query)
+        request.actor = actor
         const call = { ...input, actor, credential, encrypted, signal: abort.signal, request, reply }
-        const answer = await handle(call as unknown as Call<RouteId>)
+        const origin = { address: request.ip, request: request.id }
+        const answer = await withOrigin(origin, () => handle(call as unknown as Call<RouteId>))
         if (route.stream === 'bytes') return sendFile(request, reply, answer as FileReply)
         if (route.stream !== 'events') return sendObject(request, reply, answer)
         const stillAllowed = () => !credential || services.people.stillValid(credential.token)

@@ -16,7 +16,8 @@ import { securityHeaders } from '../../contract/csp.ts'
 import { guard } from './guard.ts'
 import { meterRequests, serveMetrics } from './metrics.ts'
 import { mount } from './mount.ts'
-import { sendProblem } from './problems.ts'
+import { tellRefusal } from './audit.ts'
+import { sendProblem, toProblem } from './problems.ts'
 import { serveConsole } from './static.ts'
 
 export interface HttpDeps {
@@ -95,7 +96,9 @@ function addHooks(app: FastifyInstance, deps: HttpDeps): void {
       'answered',
     )
   })
+  app.decorateRequest('actor', null)
   app.setErrorHandler(async (error, request, reply) => {
+    tellRefusal(deps.services, toProblem(error), request)
     await drained(request)
     void reply.removeHeader('connection')
     sendProblem(error, request, reply)

@@ -3,7 +3,7 @@ import { open } from '../cluster/identity/seal.ts'
 import { type ImageLine, readImage, Tables } from '../cluster/image.ts'
 import { type State, theCluster } from '../cluster/state.ts'
 import { caKeyContext } from '../cluster/signer.ts'
-import type { StoredEvent } from '../store/state-db.ts'
+import type { History } from '../store/state-db.ts'
 import { type CheckedBackup, checkBackup, readBackup } from './backup-file.ts'
 import { backupKeyContext } from './backups.ts'
 import { keyForClusterKey, passphraseKey } from './passphrase.ts'
@@ -15,8 +15,8 @@ export interface OpenedBackup extends CheckedBackup {
   /** The CA's private key, PEM. */
   readonly caKey: string
   readonly eventCount: number
-  /** Read from the file again. */
-  readonly events: () => AsyncGenerator<StoredEvent>
+  /** Events and the audit log, read from the file again. */
+  readonly history: () => AsyncGenerator<History>
 }
 
 type Line = ImageLine | { readonly cluster_key: string } | { readonly end: number }
@@ -30,7 +30,7 @@ export async function openBackup(path: string, passphrase: string): Promise<Open
   if (!row || row.id !== checked.header.cluster.id) throw incomplete(path)
   const clusterKey = Buffer.from(open(keyForClusterKey(key), sealedKey, backupKeyContext(row.id)), 'base64')
   const caKey = open(clusterKey, row.sealed_ca_key, caKeyContext(row.id))
-  return { ...checked, state, clusterKey, caKey, eventCount, events: () => eventsOf(checked, key) }
+  return { ...checked, state, clusterKey, caKey, eventCount, history: () => historyOf(checked, key) }
 }
 
 const linesOf = (backup: CheckedBackup, key: Buffer) =>
@@ -42,22 +42,23 @@ async function readState(
 ): Promise<{ state: State; sealedKey: string; eventCount: number }> {
   const tables = new Tables()
   let sealedKey: string | undefined
-  let [rows, events, end] = [0, 0, -1]
+  let [rows, events, records, end] = [0, 0, 0, -1]
   for await (const line of linesOf(backup, key)) {
     if ('cluster_key' in line) sealedKey = line.cluster_key
     else if ('end' in line) end = line.end
     else if ('event' in line) events += 1
+    else if ('audit' in line) records += 1
     else {
       rows += 1
       tables.add(line.table, line.key, line.row)
     }
   }
-  if (sealedKey === undefined || end !== rows + events) throw incomplete(backup.path)
+  if (sealedKey === undefined || end !== rows + events + records) throw incomplete(backup.path)
   return { state: tables.state(), sealedKey, eventCount: events }
 }
 
-async function* eventsOf(backup: CheckedBackup, key: Buffer): AsyncGenerator<StoredEvent> {
-  for await (const line of linesOf(backup, key)) if ('event' in line) yield line
+async function* historyOf(backup: CheckedBackup, key: Buffer): AsyncGenerator<History> {
+  for await (const line of linesOf(backup, key)) if ('event' in line || 'audit' in line) yield line
 }
 
 const incomplete = (path: string) =>

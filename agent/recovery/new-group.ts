@@ -11,7 +11,7 @@ import { seal } from '../cluster/identity/seal.ts'
 import { imageLines } from '../cluster/image.ts'
 import { caKeyContext, ipsOf } from '../cluster/signer.ts'
 import type { State } from '../cluster/state.ts'
-import type { StoredEvent } from '../store/state-db.ts'
+import type { History, StoredEvent } from '../store/state-db.ts'
 import type { Regrouped } from './regroup.ts'
 
 /**
@@ -54,7 +54,7 @@ export async function writeLog(
   folder: string,
   of: { cluster: string; index: number; term: number },
   { state, events, member }: Regrouped,
-  before: () => AsyncIterable<StoredEvent>,
+  before: () => AsyncIterable<History>,
 ): Promise<void> {
   const identity = { id: member, clusterId: of.cluster }
   const store = await DiskStore.create(levelDisk(folder), { ...identity, conf: EMPTY_CONF })
@@ -66,10 +66,7 @@ export async function writeLog(
   }
 }
 
-async function* both(
-  before: AsyncIterable<StoredEvent>,
-  after: readonly StoredEvent[],
-): AsyncGenerator<StoredEvent> {
+async function* both(before: AsyncIterable<History>, after: readonly StoredEvent[]): AsyncGenerator<History> {
   yield* before
   yield* after
 }

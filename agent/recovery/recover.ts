@@ -23,7 +23,7 @@ import { nodeIdOf } from '../cluster/rules/members.ts'
 import { caKeyContext } from '../cluster/signer.ts'
 import { ClusterStateMachine } from '../cluster/state-machine.ts'
 import { type ClusterRow, type State, theCluster } from '../cluster/state.ts'
-import { StateDamaged, StateDb, type StoredEvent } from '../store/state-db.ts'
+import { type History, StateDamaged, StateDb } from '../store/state-db.ts'
 import {
   type Authority,
   credentialsOf,
@@ -203,7 +203,7 @@ async function carryOut({ folder, machine, end, row }: Survivor, plan: RecoveryP
   })
   const { member, node } = group
   const made = await beginSwap(data)
-  await writeLog(join(made, 'log'), at, group, () => eventsOf(machine))
+  await writeLog(join(made, 'log'), at, group, () => historyOf(machine))
   await writeCredentials(made, await credentialsOf(authority, { cluster: cluster.id, member, name, address }))
   await writeClusterKey(made, authority.clusterKey)
   const formerly = [...(identity.formerly ?? []), { cluster: identity.cluster, node: identity.node }]
@@ -222,8 +222,9 @@ async function authorityOf({ clusterKey }: DataFolder, row: ClusterRow): Promise
   return { ca: { cert: row.ca, key: open(clusterKey, row.sealed_ca_key, caKeyContext(row.id)) }, clusterKey }
 }
 
-async function* eventsOf(machine: ClusterStateMachine): AsyncGenerator<StoredEvent> {
-  for await (const line of readImage(machine.snapshot().data)) if ('event' in line) yield line
+async function* historyOf(machine: ClusterStateMachine): AsyncGenerator<History> {
+  for await (const line of readImage(machine.snapshot().data))
+    if ('event' in line || 'audit' in line) yield line
 }
 
 async function newest(folder: string): Promise<string> {

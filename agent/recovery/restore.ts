@@ -76,7 +76,7 @@ export async function restoreBackup(options: Restore): Promise<Restored> {
     credentials: await credentialsOf(authority, { cluster: cluster.id, member, name, address }),
     clusterKey: authority.clusterKey,
     prepare: (folders) =>
-      writeLog(folders.log, { cluster: cluster.id, index, term: 1 }, group, backup.events),
+      writeLog(folders.log, { cluster: cluster.id, index, term: 1 }, group, backup.history),
   })
   return {
     cluster, node, name, taken_at: header.taken_at, ...sizes(group.state),

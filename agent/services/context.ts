@@ -1,5 +1,6 @@
 import type { BackupRequest, JoinReply, JoinRequest } from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
+import type { AuditNote } from '../cluster/commands/audit.ts'
 import type { Family } from '../monitoring/family.ts'
 import type { Blobs, Space, Streams } from '../store/store.ts'
 import type { Submitter } from '../submitters/submitter.ts'
@@ -21,6 +22,8 @@ export interface ServiceDeps {
   readonly families: () => readonly Family[]
   /** Seals a text by the cluster key, here or on a voter. */
   readonly seal: (text: string, context: string) => Promise<string>
+  /** Keeps refused calls of those who are not signed in. */
+  readonly strangers?: (note: AuditNote) => void
   readonly version: string
   readonly demo: boolean
   /** Wall clock, ms: what people see. */

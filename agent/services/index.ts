@@ -1,4 +1,5 @@
 import { type ArtifactService, createArtifacts } from './artifacts.ts'
+import { type AuditService, createAudit } from './audit.ts'
 import { type BlobService, createBlobs } from './blobs.ts'
 import { type ClusterService, createClusterService } from './cluster.ts'
 import type { ServiceDeps } from './context.ts'
@@ -29,6 +30,7 @@ export interface Services {
   readonly logs: LogService
   readonly metrics: MetricService
   readonly artifacts: ArtifactService
+  readonly audit: AuditService
   readonly monitoring: MonitoringService
   readonly blobs: BlobService
   readonly images: ImageService
@@ -41,9 +43,11 @@ export interface Services {
 
 export function createServices(deps: ServiceDeps): Services {
   const watch = new Watch(deps)
+  const audit = createAudit(deps)
   return {
     people: createPeople(deps),
     cluster: createClusterService(deps),
+    audit,
     nodes: createNodes(deps),
     experiments: createExperiments(deps),
     explanations: createExplanations(deps),
@@ -58,6 +62,9 @@ export function createServices(deps: ServiceDeps): Services {
     order: createOrder(deps),
     usage: createUsage(deps),
     watch,
-    close: () => watch.close(),
+    close: () => {
+      watch.close()
+      audit.close()
+    },
   }
 }

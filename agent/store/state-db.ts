@@ -1,10 +1,12 @@
 import { Level } from 'level'
 import { readdir } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
-import type { Event } from '../../contract/index.ts'
+import type { AuditRecord, Event } from '../../contract/index.ts'
 import { findLevelDamage } from '../../raft/index.ts'
 import { Tables } from '../cluster/image.ts'
+import type { AuditRead } from '../cluster/audit/read.ts'
 import type { State } from '../cluster/state.ts'
+import { auditIndexKeys, auditIndexOf, auditKey, numbered, seqOf } from './audit-table.ts'
 
 /** The state database cannot be trusted: what is wrong and what to do. */
 export class StateDamaged extends Error {
@@ -17,6 +19,7 @@ export interface Flush {
   readonly applied: number
   readonly staged: Staged
   readonly events: readonly StoredEvent[]
+  readonly audit?: readonly AuditRecord[]
   readonly sessions: readonly { readonly key: string; readonly value: Uint8Array | undefined }[]
   /** Must it, and all before it, survive a power cut? */
   readonly sync: boolean
@@ -26,6 +29,13 @@ export interface Flush {
 export interface Staged {
   readonly rows: ReadonlyMap<string, Buffer | undefined>
   readonly digest: number
+}
+
+/** What happened, beside the rows: it never changes. */
+export type History = StoredEvent | StoredAudit
+
+export interface StoredAudit {
+  readonly audit: AuditRecord
 }
 
 /** An event with the experiment it is shown under, if any. */
@@ -40,6 +50,7 @@ interface Mark {
 }
 
 const appliedKey = 'm!applied'
+const nothing = Buffer.alloc(0)
 /** Sums stay exact, however many rows there are. */
 const modulus = 2 ** 48
 const after = (prefix: string) => ({ gt: prefix, lt: prefix + '\uffff' })
@@ -118,7 +129,7 @@ export class StateDb {
     return { rows, digest: this.#digest }
   }
 
-  async write({ applied, staged, events, sessions, sync }: Flush): Promise<void> {
+  async write({ applied, staged, events, audit = [], sessions, sync }: Flush): Promise<void> {
     const batch = this.#db.batch()
     for (const [key, value] of staged.rows)
       if (value) batch.put(key, value)
@@ -128,6 +139,10 @@ export class StateDb {
       batch.put(`e!${event.id}`, encode(stored))
       for (const subject of new Set([event.subject.id, workload]))
         if (subject) batch.put(`x!${subject}!${event.id}`, encode(event.id))
+    }
+    for (const record of audit) {
+      batch.put(auditKey(record.seq), encode(record))
+      for (const key of auditIndexKeys(record)) batch.put(key, nothing)
     }
     for (const session of sessions) {
       const key = `s!${session.key}`
@@ -157,6 +172,28 @@ export class StateDb {
     return values.flatMap((value, at) =>
       value ? [(decode(keys[at] ?? '', value) as StoredEvent).event] : [],
     )
+  }
+
+  /** Records of the audit log before one, newest first, as far as an index can tell which are meant. */
+  async *auditBefore(before: number, read: AuditRead): AsyncGenerator<AuditRecord> {
+    const index = auditIndexOf(read)
+    if (index === undefined) {
+      const range = { gt: 'a!', lt: auditKey(before), reverse: true }
+      for await (const [key, value] of this.#db.iterator(range)) yield decode(key, value) as AuditRecord
+      return
+    }
+    const range = { gt: index, lt: index + numbered(before), reverse: true }
+    for await (const key of this.#db.keys(range)) {
+      const name = auditKey(seqOf(key))
+      const value = await this.#db.get(name)
+      if (value) yield decode(name, value) as AuditRecord
+    }
+  }
+
+  /** Records of the audit log after one and up to another, in order. */
+  async *auditAfter(after: number, upTo: number): AsyncGenerator<AuditRecord> {
+    const range = { gt: auditKey(after), lte: auditKey(upTo) }
+    for await (const [key, value] of this.#db.iterator(range)) yield decode(key, value) as AuditRecord
   }
 
   /** Every event up to an entry, in order, for a snapshot. */

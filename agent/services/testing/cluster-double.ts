@@ -1,8 +1,10 @@
 import { createServer, type IncomingMessage, request as httpRequest, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
-import { type Actor, type Event, Problem, ProblemError } from '../../../contract/index.ts'
+import { type Actor, type AuditRecord, type Event, Problem, ProblemError } from '../../../contract/index.ts'
 import { apply } from '../../cluster/apply.ts'
+import { actorInLog, originOf } from '../../cluster/audit/origin.ts'
+import { type AuditPage, type AuditRead, pageFrom } from '../../cluster/audit/read.ts'
 import type {
   Cluster,
   ClusterStatus,
@@ -26,6 +28,7 @@ export class LogDouble {
   index = 0
   leader: string | null = 'node-1'
   readonly events: Event[] = []
+  readonly audit: AuditRecord[] = []
   readonly agents: ClusterDouble[] = []
   readonly liveness = new Map<string, NodeLiveness>()
   #clock = Date.parse('2026-03-01T08:00:00.000Z')
@@ -40,9 +43,12 @@ export class LogDouble {
   propose(command: Command, actor: Actor): unknown {
     if (this.leader === null) throw new ProblemError('no_leader')
     const at = new Date((this.#clock += 1000)).toISOString()
-    const result = apply(this.state, ++this.index, { v: 1, at, actor, command })
-    if ('problem' in result.outcome) throw result.outcome.problem
+    const origin = originOf(command, actor)
+    const entry = { v: 1 as const, at, actor: actorInLog(actor), command, ...(origin ? { origin } : {}) }
+    const result = apply(this.state, ++this.index, entry)
     this.state = result.state
+    this.audit.push(...result.audit)
+    if ('problem' in result.outcome) throw result.outcome.problem
     this.events.push(...result.events)
     const { changed, events } = result
     for (const agent of this.agents) agent.tell({ index: this.index, changed, events })
@@ -129,6 +135,15 @@ export class ClusterDouble implements Cluster {
     const begin = after === undefined ? 0 : sorted.findIndex((event) => event.id === after) + 1
     const items = sorted.slice(begin, begin + limit)
     return { items, next: begin + limit < sorted.length ? (items.at(-1)?.id ?? null) : null }
+  }
+
+  audit(read: AuditRead): Promise<AuditPage> {
+    const { before = Infinity } = read
+    return pageFrom(this.#log.audit.filter(({ seq }) => seq < before).toReversed(), read)
+  }
+
+  async *auditAfter(after: number): AsyncGenerator<AuditRecord> {
+    yield* this.#log.audit.filter(({ seq }) => seq > after)
   }
 
   tell(applied: Applied): void {
