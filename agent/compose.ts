@@ -8,7 +8,7 @@ import { addressesOf } from './address.ts'
 import { Admission } from './cluster/admission.ts'
 import { forgetFounding, readFounding } from './cluster/entry/found.ts'
 import { type DataFolder, writeClusterKey } from './cluster/identity/data-folder.ts'
-import { verifyPassword } from './cluster/identity/seal.ts'
+import { hashPassword, verifyPassword } from './cluster/identity/seal.ts'
 import { keepFresh } from './cluster/freshness.ts'
 import { HealthLog } from './cluster/health-log.ts'
 import { KeyHandover } from './cluster/key-handover.ts'
@@ -439,6 +439,7 @@ async function openDoors(
     space,
     submitter: createDockerSubmitter(cluster),
     verifyPassword,
+    hashPassword,
     admit: (request) => admission.admit(request),
     seal: (text, context) => sealer.seal(text, context),
     backup: ({ key, kdf }) => backups.make({ key: Buffer.from(key, 'base64url'), kdf }),

@@ -2,6 +2,7 @@ import { Explanation } from './scheduling.ts'
 import { z } from 'zod'
 import { Liveness, Node, RuntimeName, Usage } from './nodes.ts'
 import { Resources } from './resources.ts'
+import { Sharing } from './people.ts'
 import { ranks } from './permission.ts'
 import { Reason } from './reason.ts'
 import { ExperimentSpec } from './spec.ts'
@@ -212,6 +213,7 @@ export const Experiment = z
     started_at: Time.nullable(),
     finished_at: Time.nullable(),
     tasks: z.array(Task),
+    sharing: Sharing.optional(),
     plan: Explanation.optional().describe('Of a dry run: where it would go now, or why it would wait.'),
     resource_version: ResourceVersion,
   })
@@ -230,6 +232,8 @@ export const Event = z
         'node',
         'cluster',
         'user',
+        'team',
+        'token',
         'image',
         'registry',
         'queue',

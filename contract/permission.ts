@@ -131,13 +131,20 @@ export function permits(actor: Actor, action: Action, asked?: Asked): boolean {
 
 function inScope({ scopes, must_change }: UserActor, action: Action): boolean {
   if (must_change && !beforeChange.has(action)) return false
-  if (!scopes || action === 'self:read') return true
+  return !scopes || action === 'self:read' || covers(scopes, action)
+}
+
+function covers(scopes: readonly string[], action: Action): boolean {
   const [kind, verb] = action.split(':')
   return scopes.some((scope) => {
     const [ofKind, ofVerb] = scope.split(':')
     return (ofKind === '*' || ofKind === kind) && (ofVerb === undefined || ofVerb === '*' || ofVerb === verb)
   })
 }
+
+/** Does the one set of scopes allow nothing that the other does not? */
+export const scopesWithin = (inner: readonly string[], outer: readonly string[]): boolean =>
+  actions.every((action) => !covers(inner, action) || covers(outer, action))
 
 /** Patterns of actions: `*`, `experiment:*`, `*:read`, `experiment:create`. Is it one that means something? */
 export function isScope(text: string): boolean {

@@ -6,7 +6,7 @@ import { Node } from './nodes.ts' // prettier-ignore
 import { nodeRoutes } from './node-routes.ts'
 import { planRoutes } from './plan-routes.ts'
 import { User } from './people.ts'
-import { actions } from './permission.ts'
+import { peopleRoutes } from './people-routes.ts'
 import { queueRoutes } from './queue-routes.ts'
 import { monitoringRoutes } from './monitoring-routes.ts'
 import { consistency, page, pageOf, type Route } from './route.ts'
@@ -95,8 +95,7 @@ export const routes = {
   ...imageRoutes,
   ...queueRoutes,
   ...auditRoutes,
-
-  'auth.can_i': { method: 'POST', path: '/auth/can-i', summary: 'May I?', access: 'self:read', body: z.strictObject({ action: z.enum(actions) }), status: 200, reply: z.object({ allowed: z.boolean() }), problems: [] },
+  ...peopleRoutes,
 } as const satisfies Record<string, Route> // prettier-ignore
 
 export type Routes = typeof routes

@@ -15,9 +15,12 @@ import * as preemption from './rules/preemption.ts'
 import * as monitoring from './rules/monitoring.ts'
 import * as queues from './rules/queues.ts'
 import * as removal from './rules/removal.ts'
-import * as people from './rules/people.ts'
 import * as reservations from './rules/reservations.ts'
+import * as sharing from './rules/sharing.ts'
 import * as tasks from './rules/tasks.ts'
+import * as teams from './rules/teams.ts'
+import * as tokens from './rules/tokens.ts'
+import * as users from './rules/users.ts'
 import type { State } from './state.ts'
 import { Transaction } from './transaction.ts'
 
@@ -41,8 +44,18 @@ const rules: Rules = {
   'node.remove': removal.removeNode,
   'node.liveness': health.liveness,
   'cluster.lead': health.lead,
-  'token.create': people.createToken,
-  'token.delete': people.deleteToken,
+  'user.create': users.create,
+  'user.edit': users.edit,
+  'user.password': users.setPassword,
+  'user.rehash': users.rehash,
+  'user.delete': users.remove,
+  'team.put': teams.put,
+  'team.delete': teams.remove,
+  'team.member': teams.setMember,
+  'token.create': tokens.create,
+  'token.delete': tokens.remove,
+  'tokens.used': tokens.used,
+  'experiment.share': sharing.shareExperiment,
   'queue.put': queues.putQueue,
   'queue.delete': queues.deleteQueue,
   'quota.put': queues.putQuota,

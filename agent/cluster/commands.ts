@@ -16,6 +16,7 @@ import type { MonitoringCommand } from './commands/monitoring.ts'
 import type { NodeCommand } from './commands/node.ts'
 import type { ImageCommand } from './commands/image.ts'
 import type { OrderCommand } from './commands/order.ts'
+import type { PeopleCommand } from './commands/people.ts'
 import type { Kept, TableName } from './state.ts'
 
 /**
@@ -29,11 +30,10 @@ export type Command =
       name: string
       ca: string
       sealed_ca_key: string
-      admin: { name: string; password_hash: string }
+      /** `must_change`: the password is a one-time one. */
+      admin: { name: string; password_hash: string; must_change?: boolean }
       node: { name: string; address: string }
     }
-  | { type: 'token.create'; sha256: string; user: string; expires_at: string }
-  | { type: 'token.delete'; sha256: string }
   | { type: 'joinToken.create'; sha256: string; expires_at: string }
   | { type: 'node.join'; token_sha256: string; name: string; address: string }
   | {
@@ -75,7 +75,9 @@ export type Command =
   | NodeCommand
   | ImageCommand
   | OrderCommand
-  | { type: 'blob.create'; sha256: string; bytes: number; holders: readonly string[] }
+  | PeopleCommand
+  /** `by`: who uploaded it. */
+  | { type: 'blob.create'; sha256: string; bytes: number; holders: readonly string[]; by?: string }
   /** A further node now holds a finished attempt's log, metrics or artifacts. */
   | {
       type: 'task.copied'

@@ -68,6 +68,13 @@ export interface TeamRow extends Versioned {
   readonly created_at: string
 }
 
+/** A name that somebody had: what is left under it must never come to belong to somebody new. The key is `user:NAME` or `team:NAME`. */
+export interface FormerNameRow extends Versioned {
+  /** Of a user: files of that id may be left. */
+  readonly uid?: number
+  readonly at: string
+}
+
 /** A sign-in or API token; only its SHA-256 is known. The key is that digest. */
 export interface TokenRow extends Versioned {
   /** What people call it by; absent on tokens of before: the first 12 digits of its digest. */
@@ -305,6 +312,8 @@ export interface BlobRow extends Versioned {
   readonly bytes: number
   readonly holders: readonly string[]
   readonly created_at: string
+  /** Who uploaded it, and may use it by its digest. Absent on those of before: admins may. */
+  readonly uploaders?: readonly string[]
 }
 
 /** Content named by its digest, as manifests write it. */
@@ -403,6 +412,7 @@ export interface Rows {
   cluster: ClusterRow
   users: UserRow
   teams: TeamRow
+  formerNames: FormerNameRow
   tokens: TokenRow
   joinTokens: JoinTokenRow
   nodes: NodeRow

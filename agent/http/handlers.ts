@@ -7,6 +7,7 @@ import type { EventReply } from './events.ts'
 import type { FileReply } from './files.ts'
 import { auditHandlers } from './audit.ts'
 import { ifMatch, lastEventId } from './headers.ts'
+import { originOf, peopleHandlers } from './people-handlers.ts'
 import { type Credential, endedCookie, sessionCookie } from './session.ts'
 
 type ParamNames<P extends string> = P extends `${string}{${infer Name}}${infer Rest}`
@@ -55,7 +56,7 @@ export function createHandlers(services: Services): Handlers {
     'ca.get': () => pemFile(cluster.ca()),
 
     'session.create': async ({ body, request, reply, encrypted }) => {
-      const session = await people.signIn(body, request.ip)
+      const session = await people.signIn(body, originOf(request))
       reply.header('set-cookie', sessionCookie(session.token, session.expires_at, encrypted))
       return session
     },
@@ -64,7 +65,6 @@ export function createHandlers(services: Services): Handlers {
       reply.header('set-cookie', endedCookie(encrypted))
     },
     'me.get': ({ actor }) => people.me(actor),
-    'auth.can_i': ({ actor, body }) => people.mayI(actor, body.action),
 
     'cluster.get': ({ actor, query }) => cluster.get(actor, query),
     'joinTokens.create': ({ actor }) => cluster.createJoinToken(actor),
@@ -156,6 +156,7 @@ export function createHandlers(services: Services): Handlers {
 
     ...orderHandlers(services),
     ...auditHandlers(services),
+    ...peopleHandlers(services),
 
     watch: ({ actor, query, request, signal }) => {
       const resume = Number(lastEventId(request))

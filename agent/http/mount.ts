@@ -69,7 +69,7 @@ function mountAll(
         const answer = await withOrigin(origin, () => handle(call as unknown as Call<RouteId>))
         if (route.stream === 'bytes') return sendFile(request, reply, answer as FileReply)
         if (route.stream !== 'events') return sendObject(request, reply, answer)
-        const stillAllowed = () => !credential || services.people.stillValid(credential.token)
+        const stillAllowed = () => !credential || services.people.stillThere(credential.token) !== undefined
         return sendEvents(request, reply, answer as EventReply, { ...options, stillAllowed, abort })
       },
     })

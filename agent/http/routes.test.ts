@@ -26,6 +26,11 @@ beforeAll(async () => {
   const done = world.submit('exp-done')[0] ?? ''
   world.run('exp-done')
   world.finish(done, { artifacts: world.keep({ 'model.json': '{}' }) })
+  world.addUser('bea')
+  world.addUser('gone')
+  world.addTeam('vision')
+  world.addTeam('old')
+  world.apiToken('admin', { id: 'tok-1' })
 })
 afterAll(() => served.close())
 
@@ -49,6 +54,13 @@ const bodies: Partial<Record<RouteId, unknown>> = {
   'nodes.drain': { deadline_seconds: 3600 },
   'nodes.reboot_notice': { deadline_seconds: 60, grace_seconds: 5 },
   'auth.can_i': { action: 'node:read' },
+  'users.create': { name: 'cleo', rank: 'viewer' },
+  'users.edit': { display_name: 'Bea', rank: 'admin' },
+  'me.set_password': { old: 'not this one', new: 'a long new one' },
+  'teams.put': { description: 'sees', groups: ['cn=vision'] },
+  'teams.set_member': { rank: 'viewer' },
+  'tokens.create': { name: 'ci', scopes: ['experiment:*'] },
+  'experiments.share': { visibility: 'everyone', shares: [{ with: 'user:bea', level: 'run' }] },
   'queues.put': { max_runtime: '12h', priority: 'low' },
   'quotas.put': { limits: { gpu: 4, memory: '64Gi' }, guaranteed_gpu: 2 },
   'reservations.create': {
@@ -68,6 +80,7 @@ function requestTo(id: RouteId, route: Route, experiment: string): [string, Requ
   const params = {
     experiment, node: 'node-1', task: `${experiment}-worker-0`, path: 'model.json',
     image: 'tool:v1', host: 'registry.lab:5000', queue: 'nightly', subject: 'user:ana', reservation: 'course',
+    user: id === 'users.delete' ? 'gone' : 'bea', team: id === 'teams.delete' ? 'old' : 'vision', token: 'tok-1',
   } // prettier-ignore
   const bytes = id === 'images.import' ? image : 'bytes'
   const body = route.upload ? bytes : bodies[id] === undefined ? undefined : JSON.stringify(bodies[id])
@@ -102,7 +115,7 @@ describe('every route of the table', () => {
     if (id === 'experiments.delete' || id === 'session.delete') return // tried below: they end what others need
     const experiment = id.startsWith('experiments.artifact') ? 'exp-done' : 'exp-own'
     const response = await ask(id, route, userToken, experiment)
-    if (id === 'session.create') {
+    if (id === 'session.create' || id === 'me.set_password') {
       expect(await codeOf(response)).toBe('bad_credentials')
       return
     }
@@ -139,7 +152,7 @@ describe('every route of the table', () => {
   it.each(all.filter(([, route]) => !isOpen(route.access)))(
     '%s lets a task do what the evaluator permits a task, on its own experiment only',
     async (id, route) => {
-      if (id === 'session.delete' || id === 'me.get') {
+      if (['session.delete', 'me.get', 'me.set_password'].includes(id)) {
         expect(await codeOf(await ask(id, route, taskToken, 'exp-own'))).toBe('forbidden')
         return
       }

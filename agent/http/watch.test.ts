@@ -119,7 +119,7 @@ describe('watching', () => {
     const taskToken = world.run('exp-own')[0] ?? ''
     const start = world.log.index
     world.submit('exp-other')
-    served.services.people.stillValid(taskToken)
+    served.services.people.stillThere(taskToken)
     world.log.propose({ type: 'experiment.stop', id: 'exp-own' }, { kind: 'system' })
     const told = await watch({ resource_version: start }, has('bookmark'), {}, taskToken)
     expect(told.map(nameOf)).toEqual(['MODIFIED exp-own', 'bookmark'])

@@ -1,26 +1,76 @@
-import {
-  type Action,
-  type Actor,
-  actorName,
-  type Asked,
-  permits,
-  ProblemError,
-} from '../../contract/index.ts'
+import { type Action, type Actor, actorName, type Asked, type askedKinds, permits, ProblemError, type Sharing, type UserActor } from '../../contract/index.ts' // prettier-ignore
 import type { Cluster } from '../cluster/cluster.ts'
 import type { ExperimentRow, State, TaskRow } from '../cluster/state.ts'
 import { type Consistency, settled } from './context.ts'
 
 /** Every service call begins here, so no door into the agent can forget to ask. */
 export function demand(actor: Actor, action: Action, asked: Asked = {}): void {
-  if (permits(actor, action, asked)) return
-  if (actor.kind === 'anonymous') throw new ProblemError('unauthenticated')
-  throw new ProblemError('forbidden', `${actorName(actor)} has no permission for ${action}`)
+  if (!permits(actor, action, asked)) throw refusal(actor, action)
 }
 
-export const askedOf = (row: ExperimentRow): Asked => ({ owner: row.owner, workload: row.id })
+function refusal(actor: Actor, action: Action): ProblemError {
+  if (actor.kind === 'anonymous') return new ProblemError('unauthenticated')
+  if (actor.kind === 'user' && actor.must_change)
+    return new ProblemError('forbidden', 'your password is a one-time one', {
+      hint: 'Choose one of your own first: `submarine passwd`, or in the console.',
+    })
+  if (actor.kind === 'user' && actor.scopes && permits(unscoped(actor), action, ownOf(actor)))
+    return new ProblemError(
+      'forbidden',
+      `this token does not allow ${action}, only ${actor.scopes.join(', ')}`,
+      {
+        hint: 'Use a token of a wider scope, or sign in.',
+      },
+    )
+  return new ProblemError('forbidden', `${actorName(actor)} has no permission for ${action}`)
+}
+
+/** For lists, which are filtered: may they do it with what is their own? */
+export function demandOfOwn(actor: Actor, action: Action): void {
+  demand(actor, action, ownOf(actor))
+}
+
+function ownOf(actor: Actor): Asked {
+  if (actor.kind === 'user') return { owner: actor.name }
+  return actor.kind === 'task' ? { workload: actor.workload } : {}
+}
+
+/** The person behind a token, whatever it is for. */
+const unscoped = ({ scopes: _, ...actor }: UserActor): Actor => actor
+
+export const askedOf = (row: ExperimentRow): Asked => ({
+  owner: row.owner,
+  team: row.spec.team ?? null,
+  sharing: sharingOf(row),
+  workload: row.id,
+})
+
+/** What was chosen, or else what goes without saying. */
+export function sharingOf({ sharing, spec }: Pick<ExperimentRow, 'sharing' | 'spec'>): Sharing {
+  return sharing ?? (spec.team === undefined ? unshared : ofTeam)
+}
+const unshared: Sharing = { visibility: 'private', shares: [] }
+const ofTeam: Sharing = { visibility: 'team', shares: [] }
 
 export const mayRead = (actor: Actor, row: ExperimentRow): boolean =>
   permits(actor, 'experiment:read', askedOf(row))
+
+/** May they know of it at all? Then what their token does not allow is forbidden, not hidden. */
+const mayKnow = (actor: Actor, row: ExperimentRow): boolean =>
+  mayRead(actor.kind === 'user' ? unscoped(actor) : actor, row)
+
+/** An object that somebody asks about: `submarine can-i experiment:stop experiment ID`. */
+export interface AskedObject {
+  readonly kind: (typeof askedKinds)[number]
+  readonly id: string
+}
+
+/** Undefined: there is none. */
+export function askedFor(state: State, { kind, id }: AskedObject): Asked | undefined {
+  if (kind === 'team') return state.teams.has(id) ? { team: id } : undefined
+  const row = state.experiments.get(id)
+  return row && askedOf(row)
+}
 
 /**
  * The experiment an id or a unique name means. Who may not know it gets the same `not_found` as for none.
@@ -33,7 +83,7 @@ export async function experimentFor(
   ref: string,
   consistency: Consistency = 'strong',
 ): Promise<ExperimentRow> {
-  if (actor.kind === 'anonymous') throw new ProblemError('unauthenticated')
+  checkPresent(actor)
   const first = lookUp(cluster.state(), actor, ref)
   if (!first.length) await settled(cluster, consistency)
   const found = first.length ? first : lookUp(cluster.state(), actor, ref)
@@ -50,10 +100,16 @@ export async function experimentFor(
   return row
 }
 
+/** Somebody who is nobody, or must first choose a password, is told so, whatever they ask for. */
+function checkPresent(actor: Actor): void {
+  if (actor.kind !== 'system' && actor.kind !== 'node') demand(actor, 'self:read')
+  if (actor.kind === 'user' && actor.must_change) throw refusal(actor, 'experiment:read')
+}
+
 function lookUp(state: State, actor: Actor, ref: string): ExperimentRow[] {
   const byId = state.experiments.get(ref)
-  if (byId) return mayRead(actor, byId) ? [byId] : []
-  return [...state.experiments.values()].filter((row) => row.name === ref && mayRead(actor, row))
+  if (byId) return mayKnow(actor, byId) ? [byId] : []
+  return [...state.experiments.values()].filter((row) => row.name === ref && mayKnow(actor, row))
 }
 
 /** Tasks of the experiment, in rank order. */

@@ -14,6 +14,7 @@ export interface ServiceDeps {
   readonly submitter: Submitter
   /** Does the same work for a user nobody knows (no hash), and answers no. */
   readonly verifyPassword: (password: string, hashed: string | undefined) => Promise<boolean>
+  readonly hashPassword: (password: string) => Promise<string>
   /** Let a host in: check its join token, sign its certificate, make it a member. */
   readonly admit: (request: JoinRequest) => Promise<JoinReply>
   /** The sealed state, as bytes of a file. */

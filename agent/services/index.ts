@@ -14,7 +14,12 @@ import { createNodes, type NodeService } from './nodes.ts'
 import { createOrder, type OrderService } from './order.ts'
 import { createPeople, type PeopleService } from './people.ts'
 import { createRegistries, type RegistryService } from './registries.ts'
+import { createSharing, type SharingService } from './sharing.ts'
+import { createTeams, type TeamService } from './teams.ts'
+import { TokenUse } from './token-use.ts'
+import { createTokens, type TokenService } from './tokens.ts'
 import { createUsage, type UsageService } from './usage.ts'
+import { createUsers, type UserService } from './users.ts'
 import { Watch, type WatchService } from './watch.ts'
 
 export type { Consistency, ServiceDeps } from './context.ts'
@@ -22,6 +27,10 @@ export type { Consistency, ServiceDeps } from './context.ts'
 /** The cluster's rules for people and programs, whatever protocol they speak. Every call takes who asks. */
 export interface Services {
   readonly people: PeopleService
+  readonly users: UserService
+  readonly teams: TeamService
+  readonly tokens: TokenService
+  readonly sharing: SharingService
   readonly cluster: ClusterService
   readonly nodes: NodeService
   readonly experiments: ExperimentService
@@ -44,8 +53,13 @@ export interface Services {
 export function createServices(deps: ServiceDeps): Services {
   const watch = new Watch(deps)
   const audit = createAudit(deps)
+  const use = new TokenUse(deps.cluster, deps.now ?? Date.now)
   return {
-    people: createPeople(deps),
+    people: createPeople(deps, use),
+    users: createUsers(deps),
+    teams: createTeams(deps),
+    tokens: createTokens(deps, use),
+    sharing: createSharing(deps),
     cluster: createClusterService(deps),
     audit,
     nodes: createNodes(deps),
@@ -64,6 +78,7 @@ export function createServices(deps: ServiceDeps): Services {
     watch,
     close: () => {
       watch.close()
+      use.close()
       audit.close()
     },
   }

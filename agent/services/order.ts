@@ -10,6 +10,7 @@ import { demand } from './access.ts'
 import { type Consistency, type ServiceDeps, settled } from './context.ts'
 import { nodeFor } from './nodes.ts'
 import { type Page, pageOf, type PageQuery } from './paging.ts'
+import { present } from './present.ts'
 
 type Query = PageQuery & { consistency: Consistency }
 
@@ -154,11 +155,6 @@ function checked<T extends z.ZodType>(type: T, given: string, name: string): z.o
 }
 
 const versioned = (version: number | undefined) => (version === undefined ? {} : { if_version: version })
-
-/** Without the fields that were not given, which a stored command does not carry. */
-type Present<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
-const present = <T extends object>(given: T): Present<T> =>
-  Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Present<T>
 
 function queueView(state: State, name: string): Queue {
   const row: Omit<QueueRow, 'resource_version'> = queueOf(state, name)

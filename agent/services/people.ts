@@ -1,116 +1,136 @@
-import { type Action, type Actor, holdsResources, permits, ProblemError, type SignedIn, type User } from '../../contract/index.ts' // prettier-ignore
-import { newToken, sha256Of } from '../cluster/identity/seal.ts'
-import { type State, type TaskRow, type UserRow } from '../cluster/state.ts'
-import { demand } from './access.ts'
+import { type Action, type Actor, permits, ProblemError, type SignedIn, type User } from '../../contract/index.ts' // prettier-ignore
+import type { Cluster } from '../cluster/cluster.ts'
+import { sha256Of } from '../cluster/identity/seal.ts'
+import type { UserRow } from '../cluster/state.ts'
+import { askedFor, type AskedObject, demand } from './access.ts'
+import { TokenReader } from './actors.ts'
 import { BackOff, RateLimited } from './back-off.ts'
 import type { ServiceDeps } from './context.ts'
+import { type Origin, signInAs } from './sign-in.ts'
+import type { TokenUse } from './token-use.ts'
+import { userView } from './users.ts'
 
-const sessionMs = 30 * 24 * 3600 * 1000
 /** Each check of a password takes tens of MiB and milliseconds: a flood of sign-ins must not take the agent along. */
 const mostChecks = 8
 
 export interface PeopleService {
-  signIn(credentials: { user: string; password: string }, address: string): Promise<SignedIn>
+  signIn(credentials: { user: string; password: string }, origin: Origin): Promise<SignedIn>
   signOut(actor: Actor, token: string): Promise<void>
+  /** One's own; `token` is the one that this request came with, which goes on. */
+  changePassword(
+    actor: Actor,
+    change: { old: string; new: string },
+    token: string,
+    origin: Origin,
+  ): Promise<void>
   me(actor: Actor): User
-  mayI(actor: Actor, action: Action): { allowed: boolean }
+  mayI(actor: Actor, action: Action, object?: AskedObject): { allowed: boolean }
   /** Whose bearer token or cookie this is. Throws `unauthenticated`, or `no_leader` when that cannot be known now. */
   actorOf(token: string): Promise<Actor>
-  /** Is the token still good, as far as this agent knows? Long streams ask now and then. */
-  stillValid(token: string): boolean
+  /** Who that is now, as far as this agent knows; undefined when it ended. Long streams ask now and then. */
+  stillThere(token: string): Actor | undefined
 }
 
-export function createPeople({ cluster, verifyPassword, now = Date.now }: ServiceDeps): PeopleService {
+export function createPeople(deps: ServiceDeps, use: TokenUse): PeopleService {
+  const { cluster, now = Date.now } = deps
   const backOff = new BackOff(now)
-  const tokens = new TokenReader(now)
-  let checking = 0
-
-  async function check(user: string, password: string): Promise<UserRow | undefined> {
-    if (checking >= mostChecks) throw new RateLimited('too many people sign in at once', 1)
-    checking++
-    try {
-      const row = cluster.state().users.get(user)
-      return (await verifyPassword(password, row?.password_hash)) ? row : undefined
-    } finally {
-      checking--
-    }
-  }
-
+  const passwords = checker(deps, backOff)
+  const tokens = new TokenReader(now, (sha256) => use.used(sha256))
   return {
-    async signIn({ user, password }, address) {
-      backOff.check(user, address)
+    async signIn({ user, password }, origin) {
+      backOff.check(user, origin.address)
       await cluster.barrier()
-      const row = await check(user, password)
-      if (!row) {
-        backOff.failed(user, address)
-        throw new ProblemError('bad_credentials')
-      }
-      backOff.succeeded(user, address)
-      const { token, sha256 } = newToken()
-      const expires_at = new Date(now() + sessionMs).toISOString()
-      const { name, rank } = row
-      await cluster.propose({ type: 'token.create', sha256, user, expires_at }, { kind: 'user', name, rank })
-      return { user: name, rank, token, expires_at }
+      await passwords.check(user, password, origin.address)
+      return signInAs(cluster, user, origin, now())
     },
     async signOut(actor, token) {
       demand(actor, 'self:read')
       if (actor.kind !== 'user') throw new ProblemError('forbidden', 'only people sign in and out')
       await cluster.propose({ type: 'token.delete', sha256: sha256Of(token) }, actor)
     },
+    async changePassword(actor, change, token, { address }) {
+      const name = personWithPassword(actor)
+      backOff.check(name, address)
+      await cluster.barrier()
+      const { source } = await passwords.check(name, change.old, address)
+      if (source !== undefined)
+        throw new ProblemError('conflict', `your password is kept by ${source}: change it there`)
+      if (change.new.normalize('NFC') === change.old.normalize('NFC')) throw samePassword
+      const password_hash = await passwords.hash(change.new)
+      const keep = sha256Of(token)
+      await cluster.propose({ type: 'user.password', name, password_hash, must_change: false, keep }, actor)
+    },
     me(actor) {
       demand(actor, 'self:read')
-      const row = actor.kind === 'user' ? cluster.state().users.get(actor.name) : undefined
+      const state = cluster.state()
+      const row = actor.kind === 'user' ? state.users.get(actor.name) : undefined
       if (!row) throw new ProblemError('forbidden', 'only people have an account')
-      return { name: row.name, rank: row.rank, created_at: row.created_at }
+      return userView(state, row, true)
     },
-    mayI(actor, action) {
+    mayI(actor, action, object) {
       demand(actor, 'self:read')
+      if (object) {
+        const asked = askedFor(cluster.state(), object)
+        return { allowed: asked !== undefined && permits(actor, action, asked) }
+      }
       const own = actor.kind === 'task' ? { workload: actor.workload } : {}
       return { allowed: permits(actor, action, own) }
     },
-    async actorOf(token) {
-      const known = tokens.read(cluster.state(), token)
-      if (known) return known
-      // It may have been made through another agent a moment ago.
-      await cluster.barrier()
-      const actor = tokens.read(cluster.state(), token)
-      if (!actor) throw new ProblemError('unauthenticated', 'the token is not known or has expired')
-      return actor
-    },
-    stillValid: (token) => tokens.read(cluster.state(), token) !== undefined,
+    actorOf: (token) => actorOf(cluster, tokens, token),
+    stillThere: (token) => tokens.read(cluster.state(), token),
   }
 }
 
-/** Tokens of people by digest and expiry; tokens of tasks by the attempt that runs now. */
-class TokenReader {
-  readonly #now: () => number
-  /** Digest → task id, to spare the walk over all tasks. Only a hint: the row decides. */
-  readonly #taskOf = new Map<string, string>()
+async function actorOf(cluster: Cluster, tokens: TokenReader, token: string): Promise<Actor> {
+  const known = tokens.read(cluster.state(), token)
+  if (known) return known
+  // It may have been made through another agent a moment ago.
+  await cluster.barrier()
+  const actor = tokens.read(cluster.state(), token)
+  if (!actor) throw new ProblemError('unauthenticated', 'the token is not known or has expired')
+  return actor
+}
 
-  constructor(now: () => number) {
-    this.#now = now
-  }
-
-  read(state: State, token: string): Actor | undefined {
-    const sha256 = sha256Of(token)
-    const row = state.tokens.get(sha256)
-    if (row) {
-      const user = state.users.get(row.user)
-      if (!user || Date.parse(row.expires_at) <= this.#now()) return undefined
-      if (row.only === 'monitoring') return { kind: 'monitor' }
-      return { kind: 'user', name: user.name, rank: user.rank }
+/** Checks and makes hashes, a few at once. */
+function checker({ cluster, verifyPassword, hashPassword }: ServiceDeps, backOff: BackOff) {
+  let working = 0
+  async function bounded<T>(work: () => Promise<T>): Promise<T> {
+    if (working >= mostChecks) throw new RateLimited('too many people sign in at once', 1)
+    working++
+    try {
+      return await work()
+    } finally {
+      working--
     }
-    const task = this.#task(state, sha256)
-    return task && { kind: 'task', task: task.id, workload: task.workload, attempt: task.attempt }
   }
-
-  #task(state: State, sha256: string): TaskRow | undefined {
-    const isIts = (row: TaskRow | undefined) => row?.token_sha256 === sha256 && holdsResources(row.state)
-    const hint = state.tasks.get(this.#taskOf.get(sha256) ?? '')
-    if (isIts(hint)) return hint
-    const found = state.tasks.find(isIts)
-    if (this.#taskOf.size >= 10_000) this.#taskOf.clear()
-    if (found) this.#taskOf.set(sha256, found.id)
-    return found
+  return {
+    hash: (password: string) => bounded(() => hashPassword(password)),
+    /** The row of whom the password is. */
+    async check(user: string, password: string, address: string): Promise<UserRow> {
+      const row = cluster.state().users.get(user)
+      // Whose password is kept elsewhere has no hash here; the same work is done all the same.
+      const right = await bounded(() => verifyPassword(password, row?.password_hash || undefined))
+      if (!row || !right) {
+        backOff.failed(user, address)
+        throw new ProblemError('bad_credentials')
+      }
+      backOff.succeeded(user, address)
+      return row
+    },
   }
 }
+
+/** A token that may do only some things must not become one that may do all by a new password. */
+function personWithPassword(actor: Actor): string {
+  demand(actor, 'self:read')
+  if (actor.kind !== 'user') throw new ProblemError('forbidden', 'only people have a password')
+  if (actor.scopes)
+    throw new ProblemError('forbidden', 'a token cannot change the password of its owner', {
+      hint: 'Sign in, and change it then.',
+    })
+  return actor.name
+}
+
+const samePassword = new ProblemError('invalid_request', 'the new password is the old one', {
+  errors: [{ pointer: '/new', message: 'expected another one than before' }],
+})

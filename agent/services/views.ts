@@ -12,7 +12,7 @@ import { deviceFaults } from '../cluster/rules/devices.ts'
 import { add, holdersByNode, nothing } from '../cluster/rules/capacity.ts'
 import { experimentVersion } from '../cluster/rules/settle.ts'
 import type { ExperimentRow, Kept, NodeRow, State, TaskRow } from '../cluster/state.ts'
-import { tasksOf } from './access.ts'
+import { sharingOf, tasksOf } from './access.ts'
 
 /** Rows as the contract shows them. What is secret or internal (digests of tokens, hashes, holders) stays here. */
 export function taskView(state: State, row: TaskRow): Task {
@@ -66,6 +66,7 @@ export function experimentView(state: State, row: ExperimentRow): Experiment {
     created_at: row.created_at,
     started_at: row.started_at,
     finished_at: row.finished_at,
+    sharing: sharingOf(row),
     tasks: tasks.map((task) => taskView(state, task)),
     resource_version: experimentVersion(row, tasks),
   }

@@ -11,6 +11,8 @@ import type { ExperimentRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { waits } from './gangs.ts'
 import { checkQueue } from './order.ts'
+import { checkOwnTeam } from './teams.ts'
+import { ensureUid } from './uids.ts'
 import { experimentVersion, follow, requestStop, tasksOf } from './settle.ts'
 
 type Of<T extends Command['type']> = Extract<Command, { type: T }>
@@ -37,6 +39,8 @@ export function create(
   }
   if (tx.get('experiments', id)) throw new ProblemError('conflict', `the id ${id} is taken`)
   checkQueue(tx.state, spec)
+  checkOwnTeam(tx, owner, spec.team)
+  ensureUid(tx, owner)
   const tasks = tasksOfSpec(spec).map((task) => addTask(tx, id, task))
   tx.put('experiments', id, {
     id, name: spec.name, owner, spec, state: 'Accepted', reason: null, stop_requested: false,

@@ -3,6 +3,7 @@ import type { Command, Results } from '../commands.ts'
 import { type NodeRow, theCluster } from '../state.ts'
 import { ownedOf, tellOfDevices } from './devices.ts'
 import type { Transaction } from '../transaction.ts'
+import { addUser } from './users.ts'
 import { loseEarlierBoots } from './loss.ts'
 import { rebooted } from './node-operations.ts'
 
@@ -15,12 +16,7 @@ export function createCluster(tx: Transaction, command: Of<'cluster.create'>): v
   if (tx.get('cluster', theCluster)) throw new ProblemError('conflict', 'the cluster exists already')
   const { id, name, ca, sealed_ca_key, admin } = command
   tx.put('cluster', theCluster, { id, name, created_at: tx.at, ca, sealed_ca_key, next_member: 1 })
-  tx.put('users', admin.name, {
-    name: admin.name,
-    rank: 'admin',
-    password_hash: admin.password_hash,
-    created_at: tx.at,
-  })
+  addUser(tx, { rank: 'admin', ...admin })
   tx.event('cluster.created', { kind: 'cluster', id }, `cluster ${name} was created`)
   addNode(tx, command.node.name, command.node.address)
 }

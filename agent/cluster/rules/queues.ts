@@ -5,6 +5,7 @@ import type { Transaction } from '../transaction.ts'
 import { defaultQueue, queueOf } from '../workloads.ts'
 import { free, thePrices } from './prices.ts'
 import { whose } from './quota.ts'
+import { checkVersion } from './versions.ts'
 
 type Of<T extends OrderCommand['type']> = Extract<OrderCommand, { type: T }>
 type Without<T> = Omit<T, 'resource_version'>
@@ -102,11 +103,6 @@ export function putPrices(tx: Transaction, { change }: Of<'prices.put'>): void {
     { kind: 'cluster', id: 'prices' },
     `${tx.who} set the prices of an hour in ${currency}: ${list}`,
   )
-}
-
-function checkVersion(what: string, version: number, asked: number | undefined): void {
-  if (asked !== undefined && asked !== version)
-    throw new ProblemError('precondition_failed', `${what} is at version ${version}`)
 }
 
 const invalid = (pointer: string, message: string) =>

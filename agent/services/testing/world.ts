@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import type { Actor, ExperimentSpec, Inventory, JoinReply, Resources } from '../../../contract/index.ts'
+import type { Actor, ExperimentSpec, Inventory, JoinReply, Rank, Resources, Sharing, TeamRank } from '../../../contract/index.ts' // prettier-ignore
 import { createCa } from '../../cluster/identity/ca.ts'
 import { newToken } from '../../cluster/identity/seal.ts'
 import type { Kept } from '../../cluster/state.ts'
@@ -71,6 +71,7 @@ export class World {
       submitter: createDockerSubmitter(agent),
       // The hash of a double's password is the password.
       verifyPassword: async (given, hashed) => given === hashed,
+      hashPassword: async (given) => given,
       seal: async (text, context) => `sealed ${context} ${text.length}`,
       backup: async () => Readable.from([Buffer.from('a backup')]),
       admit: async ({ name }): Promise<JoinReply> => ({
@@ -108,12 +109,38 @@ export class World {
     return token
   }
 
-  submit(id: string, more: { name?: string; replicas?: number } = {}): string[] {
-    const { name = id, replicas = 1 } = more
+  /** A person whose password is their name. */
+  addUser(name: string, rank: Rank = 'member'): void {
+    this.log.propose({ type: 'user.create', name, rank, password_hash: name }, admin)
+  }
+
+  addTeam(name: string, members: Readonly<Record<string, TeamRank>> = {}): void {
+    this.log.propose({ type: 'team.put', name, change: {} }, admin)
+    for (const [user, rank] of Object.entries(members))
+      this.log.propose({ type: 'team.member', team: name, user, rank }, admin)
+  }
+
+  apiToken(user: string, more: { id?: string; scopes?: readonly string[]; hours?: number } = {}): string {
+    const { token, sha256 } = newToken()
+    const { id = 'tok', scopes = ['*'], hours = 1 } = more
+    const expires_at = new Date(this.now + hours * 3600_000).toISOString()
+    this.log.propose(
+      { type: 'token.create', kind: 'api', sha256, user, expires_at, id, scopes, name: id },
+      system,
+    )
+    return token
+  }
+
+  submit(
+    id: string,
+    more: { name?: string; replicas?: number; owner?: string; team?: string; sharing?: Sharing } = {},
+  ): string[] {
+    const { name = id, replicas = 1, owner = 'admin', team, sharing } = more
     const resources = { cpu: 1, memory: GiB, gpu: 0, disk: 0 }
     const roles = { worker: { replicas, resources, command: ['true'], env: {} } }
-    const spec: ExperimentSpec = { name, type: 'script', tags: [], roles }
-    this.log.propose({ type: 'experiment.create', id, spec, owner: 'admin' }, admin)
+    const spec: ExperimentSpec = { name, type: 'script', tags: [], roles, ...(team ? { team } : {}) }
+    this.log.propose({ type: 'experiment.create', id, spec, owner }, admin)
+    if (sharing) this.log.propose({ type: 'experiment.share', id, sharing }, admin)
     return [...(this.log.state.experiments.get(id)?.tasks ?? [])]
   }
 
