@@ -27,7 +27,6 @@ export function schedule(options: ScheduleOptions): Row[] {
   const passes = Array.from({ length: options.passes }, () => slices.anew(lab))
   const first = slices.plan(lab, 'all')
   place(lab, first)
-  for (const { workload: id, reason } of first.wait) lab.propose({ type: 'workload.wait', id, reason })
   const decisions = incremental(lab, options.events, slices)
   const p99 = decisions.toSorted((a, b) => a - b)[Math.floor(decisions.length * 0.99)] ?? 0
   return [
@@ -68,7 +67,7 @@ function filled({ nodes, pending }: ScheduleOptions): Lab {
 }
 
 /** As the leader's loop proposes it; who is asked to leave does not yet. */
-function place(lab: Lab, { place: placed, preempt }: Plan): number {
+function place(lab: Lab, { place: placed, preempt, wait }: Plan): number {
   let gpus = 0
   for (const preemption of preempt) lab.propose({ type: 'workload.preempt', ...preemption })
   for (const { workload: id, placements } of placed) {
@@ -78,6 +77,7 @@ function place(lab: Lab, { place: placed, preempt }: Plan): number {
       gpus += uuids.length
     }
   }
+  for (const { workload: id, reason } of wait) lab.propose({ type: 'workload.wait', id, reason })
   return gpus
 }
 

@@ -1,5 +1,6 @@
 import { Map as ImmutableMap } from 'immutable'
 import { type Event, ProblemError, type Reason } from '../../contract/index.ts'
+import { followHoldings, followNominations } from './rules/holdings.ts'
 import type { Rows, State, TableName } from './state.ts'
 
 export const tableNames = [
@@ -78,7 +79,10 @@ export class Transaction {
     change: (rows: ImmutableMap<string, Rows[T]>) => ImmutableMap<string, Rows[T]>,
     key: string,
   ): void {
-    this.#state = { ...this.#state, [table]: change(this.#state[table]) }
+    const before = this.#state
+    this.#state = { ...before, [table]: change(before[table]) }
+    if (table === 'tasks') followHoldings(before, this.#state, key)
+    if (table === 'experiments') followNominations(before.experiments, this.#state.experiments, key)
     const keys = this.#changed.get(table)
     if (keys) keys.add(key)
     else this.#changed.set(table, new Set([key]))

@@ -1,12 +1,13 @@
 import type { Gpu, Resources, Usage } from '../../contract/index.ts'
-import { freeOf, holdersByNode, subtract } from '../cluster/rules/capacity.ts'
+import { freeOf, subtract } from '../cluster/rules/capacity.ts'
+import { holdersOf } from '../cluster/rules/holdings.ts'
 import type { NodeRow, State, TaskRow } from '../cluster/state.ts'
 import { type Family, family, type Labels } from './family.ts'
 
 /** This node's host, its GPUs, and what tasks hold here. Every agent tells of its own node only. */
 export function hostFamilies(state: State, node: string, usage: Usage | null): Family[] {
   const row = state.nodes.get(node)
-  const holders = holdersByNode(state).get(node) ?? []
+  const holders = holdersOf(state, node)
   return [
     ...(usage ? usageFamilies(usage) : []),
     ...(row?.inventory ? gpuFamilies(state, row.inventory.gpus, row, holders, usage) : []),

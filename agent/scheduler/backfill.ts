@@ -3,11 +3,19 @@ import { rankOf } from './lanes.ts'
 import type { Take } from './board.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 import type { Gang } from './gang.ts'
-import type { Hold } from './holds.ts'
+import { type Hold, within } from './holds.ts'
 import { type Bounds, type PlaceContext, placeGang } from './place.ts'
+import type { Calendar } from './reservations.ts'
 import { RoomWatch } from './room-watch.ts'
 import type { Bound, Site } from './site.ts'
 import { workloadOf } from '../cluster/workloads.ts'
+
+/** What stands in a gang's way beside those who run. */
+export interface Kept {
+  /** Room that is kept for others. */
+  readonly bounds: Bounds
+  readonly calendar: Calendar
+}
 
 /**
  * The earliest time at which the gang finds room if everything ends at its limit and nothing else begins, and the room
@@ -17,13 +25,13 @@ export function* keepFor(
   context: PlaceContext,
   index: ClusterIndex,
   gang: Gang,
-  bounds: Bounds,
+  kept: Kept,
   now: number,
 ): Generator<void, Hold | undefined, void> {
   const { board } = index
   const mark = board.mark()
   const ended: TaskRow[] = []
-  const found = yield* firstRoom(context, index, gang, bounds, now, ended)
+  const found = yield* firstRoom(context, index, gang, kept, now, ended)
   const hold = found && holdOf(gang, found)
   for (const take of found?.takes.toReversed() ?? []) board.giveBack(take)
   for (const [at, task] of ended.toReversed().entries()) {
@@ -34,39 +42,69 @@ export function* keepFor(
   return hold
 }
 
-interface Found {
-  readonly takes: readonly Take[]
+interface When {
   readonly at: number
   readonly certain: boolean
 }
+interface Found extends When {
+  readonly takes: readonly Take[]
+}
+
+/** So often what is reserved is asked about node by node, which takes time. */
+const mostAsked = 16
 
 /** Ends one running task after the other on the board until the gang is on it. */
 function* firstRoom(
   context: PlaceContext,
   { board, releases }: ClusterIndex,
   gang: Gang,
-  bounds: Bounds,
+  { bounds, calendar }: Kept,
   now: number,
   ended: TaskRow[],
 ): Generator<void, Found | undefined, void> {
+  const { workload } = gang
   const room = new RoomWatch(board, gang, bounds)
-  const attempt = () => (room.hasRoom() ? placeGang(context, gang, bounds) : undefined)
-  let last: { at: number; certain: boolean } | undefined
-  for (const { task, at, certain } of releases.from(now)) {
+  let asked = 0
+  const attempt = ({ at }: When): Take[] | undefined => {
+    if (!room.hasRoom()) return undefined
+    const away = calendar.awayFrom(workload, at)
+    const takes = placeGang(context, gang, within(bounds, away))
+    if (takes || !away.size || asked++ >= mostAsked) return takes
+    const gone = new Set(ended.map(({ id }) => id))
+    return placeGang(context, gang, within(bounds, calendar.boundsAt(workload, at, gone)))
+  }
+  let last: When | undefined
+  for (const { task, at, certain } of endings(releases.from(now), calendar.endsAgainst(workload))) {
     // All that ends together ends before anything is tried.
     if (last && at > last.at) {
-      const takes = attempt()
+      const takes = attempt(last)
       if (takes) return { takes, ...last }
     }
-    board.pretend(task, 1)
-    const site = board.site(task.node ?? '')
-    if (site) room.changed(site)
-    ended.push(task)
+    if (task) {
+      board.pretend(task, 1)
+      const site = board.site(task.node ?? '')
+      if (site) room.changed(site)
+      ended.push(task)
+    }
     last = { at, certain: certain && (last?.certain ?? true) }
     if (ended.length % 128 === 0) yield
   }
-  const takes = last && attempt()
+  const takes = last && attempt(last)
   return takes && last && { takes, ...last }
+}
+
+/** What gives back what it holds, and reservations that end, in order. */
+function* endings(
+  releases: Iterable<When & { readonly task: TaskRow }>,
+  reservations: readonly number[],
+): Generator<When & { readonly task?: TaskRow }> {
+  let next = 0
+  for (const release of releases) {
+    for (let at = reservations[next]; at !== undefined && at < release.at; at = reservations[++next])
+      yield { at, certain: true }
+    yield release
+  }
+  for (const at of reservations.slice(next)) yield { at, certain: true }
 }
 
 /** Made while the board stands as it will then, with the gang on it: what is left beside it is to spare. */

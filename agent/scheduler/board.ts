@@ -13,6 +13,8 @@ interface Capacity {
   total: number
   /** Changes of sites that are accounted for. */
   seen: number
+  /** Sites to be counted anew although no change tells of them: what was tried on them was taken back. */
+  readonly stale: Set<number>
   /** Whether the node as it is described could ever run the shape; by the row it was judged from. */
   readonly able: { row: NodeRow; able: boolean }[]
 }
@@ -86,14 +88,19 @@ export class Board {
     const held = before?.holders.get(id)
     const site = task?.node ? this.#byId.get(task.node) : undefined
     if (before && held) {
-      if (before === site && task && isSameHold(held, task)) return void before.holders.set(id, task)
+      if (before === site && task && isSameHold(held, task)) {
+        before.version++
+        return void before.holders.set(id, task)
+      }
       before.holders.delete(id)
+      before.version++
       this.#siteOfTask.delete(id)
       occupy(before, held, held.gpus, -1)
       this.#touch(before)
     }
     if (!task || !site) return
     site.holders.set(id, task)
+    site.version++
     this.#siteOfTask.set(id, site)
     occupy(site, task, task.gpus, 1)
     this.#touch(site)
@@ -107,8 +114,13 @@ export class Board {
   /** Everything since is given back: only what was counted meanwhile has to be counted anew. */
   rewind(mark: number): void {
     if (mark < this.#forgotten) return
+    const touched = new Set(this.#changes.slice(mark - this.#forgotten))
     this.#changes.length = mark - this.#forgotten
-    for (const known of this.#capacities.values()) if (known.seen > mark) known.seen = -1
+    for (const known of this.#capacities.values()) {
+      if (known.seen <= mark) continue
+      known.seen = mark
+      for (const index of touched) known.stale.add(index)
+    }
   }
 
   refresh(surroundings: Surroundings): void {
@@ -118,14 +130,18 @@ export class Board {
   /** How many tasks of the shape each site takes, by its index; and all of them together. */
   capacity(shape: Shape): { readonly of: readonly number[]; readonly total: number } {
     let known = this.#capacities.get(shape)
-    if (!known) this.#capacities.set(shape, (known = { of: [], total: 0, seen: -1, able: [] }))
+    if (!known)
+      this.#capacities.set(shape, (known = { of: [], total: 0, seen: -1, stale: new Set(), able: [] }))
     const end = this.#forgotten + this.#changes.length
     if (known.seen < 0 || known.seen < this.#forgotten || known.of.length !== this.sites.length)
       this.#countAll(shape, known)
     else if (end - known.seen > this.sites.length) this.#countAll(shape, known)
-    else
+    else {
+      for (const index of known.stale) this.#count(shape, known, index)
       for (let at = known.seen; at < end; at++)
         this.#count(shape, known, this.#changes[at - this.#forgotten] ?? 0)
+    }
+    known.stale.clear()
     known.seen = end
     return known
   }

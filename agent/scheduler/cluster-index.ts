@@ -3,17 +3,21 @@ import type { Applied } from '../cluster/commands.ts'
 import type { State, TaskRow } from '../cluster/state.ts'
 import { type Workload, workloadOf } from '../cluster/workloads.ts'
 import { Board } from './board.ts'
-import { waitingGangs } from './gang.ts'
+import { endOf, waitingGangs } from './gang.ts'
 import { type Entry, Lanes } from './lanes.ts'
 import { Releases } from './releases.ts'
+import { CalendarMemory } from './reservations.ts'
 import { Shapes } from './shape.ts'
-import { Tally } from './tally.ts'
 
 /** What runs of a workload. */
 export interface Live {
   readonly workload: Workload
   readonly tasks: readonly TaskRow[]
+  /** When it had to make room for others. */
+  readonly preempted: readonly string[]
 }
+
+const never: readonly string[] = []
 
 /**
  * The state as the planner asks it, kept up to date change by change. An index that followed every change and one
@@ -23,9 +27,11 @@ export class ClusterIndex {
   readonly board = new Board()
   readonly shapes = new Shapes()
   readonly lanes = new Lanes()
-  readonly tally = new Tally()
   readonly releases = new Releases()
+  readonly calendar = new CalendarMemory()
   readonly live = new Map<string, Live>()
+  /** Those of them that a higher class may take the place of. */
+  readonly preemptible = new Map<string, Live>()
   /** Workloads for which others were made to leave. */
   readonly nominated = new Set<string>()
 
@@ -69,33 +75,37 @@ export class ClusterIndex {
   #setWorkload(state: State, id: string): void {
     const workload = workloadOf(state, id)
     const tasks = workload ? workload.tasks.flatMap((task) => state.tasks.get(task) ?? []) : []
-    this.#setLive(id, workload, tasks.filter((task) => holdsResources(task.state))) // prettier-ignore
+    const row = state.experiments.get(id)
+    this.#setLive(id, workload, tasks.filter((task) => holdsResources(task.state)), row?.preempted ?? never) // prettier-ignore
     this.lanes.set(id, workload && this.#entryOf(state, workload, tasks))
-    const until = state.experiments.get(id)?.nominated?.until
-    if (until) this.nominated.add(id)
+    if (row?.nominated) this.nominated.add(id)
     else this.nominated.delete(id)
   }
 
-  #setLive(id: string, workload: Workload | undefined, tasks: readonly TaskRow[]): void {
+  #setLive(
+    id: string,
+    workload: Workload | undefined,
+    tasks: readonly TaskRow[],
+    preempted: readonly string[],
+  ): void {
     const before = this.live.get(id)
-    if (before?.workload === workload && before?.tasks.every((task, at) => task === tasks[at]) && before.tasks.length === tasks.length) return // prettier-ignore
+    if (before && isSame(before, workload, tasks, preempted)) return
     const kept = new Set(tasks.map((task) => task.id))
     for (const task of before?.tasks ?? []) {
-      if (before) this.tally.task(before.workload, task, -1)
       if (kept.has(task.id)) continue
       this.board.setTask(task.id, undefined)
       this.releases.delete(task.id)
     }
-    if (before?.tasks.length) this.tally.running(before.workload, -1)
     this.live.delete(id)
+    this.preemptible.delete(id)
     if (!workload || !tasks.length) return
     for (const task of tasks) {
-      this.tally.task(workload, task, 1)
       this.board.setTask(task.id, task)
       this.releases.set(task, workload)
     }
-    this.tally.running(workload, 1)
-    this.live.set(id, { workload, tasks })
+    const live = { workload, tasks, preempted }
+    this.live.set(id, live)
+    if (workload.preemptible) this.preemptible.set(id, live)
   }
 
   #entryOf(state: State, workload: Workload, tasks: readonly TaskRow[]): Entry | undefined {
@@ -108,11 +118,22 @@ export class ClusterIndex {
       workload,
       gangs,
       createdAt: Date.parse(workload.created_at),
+      span: endOf(workload, 0),
       running: tasks.filter((task) => holdsResources(task.state)).length,
       told: first.state === 'Queued' ? first.reason : null,
       nominatedUntil: row?.nominated ? Date.parse(row.nominated.until) : 0,
     }
   }
+}
+
+function isSame(
+  before: Live,
+  workload: Workload | undefined,
+  tasks: readonly TaskRow[],
+  preempted: readonly string[],
+): boolean {
+  if (before.workload !== workload || before.preempted !== preempted) return false
+  return before.tasks.length === tasks.length && before.tasks.every((task, at) => task === tasks[at])
 }
 
 export function finish<T>(steps: Generator<void, T, void>): T {

@@ -81,14 +81,14 @@ function settled(state: State, { id, tasks }: Workload): Explanation {
 
 /** Its place in the order of everything that waits of its kind, and those before it. */
 function* standing(
-  { lanes, tally }: ClusterIndex,
+  { lanes }: ClusterIndex,
   state: State,
   { now }: Surroundings,
   entry: Entry,
 ): Generator<void, { position: number; before: Entry[] }, void> {
   const own = (entry.gangs[0]?.gpus ?? 0) > 0 ? 'gpu' : 'cpu'
   const same = [...lanes.byKey.values()].filter(({ pool }) => pool === own)
-  const turns = new Turns(same, shareTable(state, tally, lanes.byKey.values(), now), now)
+  const turns = new Turns(same, shareTable(state, lanes.byKey.values(), now), now)
   const before: Entry[] = []
   for (let turn = turns.next(); turn && turn.head !== entry; turn = turns.next()) {
     before.push(turn.head)
@@ -163,16 +163,13 @@ class Witness implements Trace {
 
   /** Rules that would stand in its way beside the first. */
   #others(gang: Gang): Reason[] {
-    const { board, tally } = this.#index
+    const { board } = this.#index
     const rules: Reason[] = []
     const early = gang.tasks.find(
       ({ not_before }) => not_before && Date.parse(not_before) > this.#surroundings.now,
     )
     if (early?.not_before) rules.push(why.notBefore(early.not_before).reason())
-    const quota = new QuotaCheck(this.#state, tally, this.#surroundings.now).over(
-      gang,
-      this.#target.running === 0,
-    )
+    const quota = new QuotaCheck(this.#state, this.#surroundings.now).over(gang, this.#target.running === 0)
     if (quota) rules.push(quota)
     const isShort = gang.parts.some(({ shape, tasks }) => board.capacity(shape).total < tasks.length)
     if (isShort) rules.push(why.noRoom(board, gang).reason())

@@ -14,6 +14,8 @@ export interface Entry {
   readonly nominatedUntil: number
   /** ms. */
   readonly createdAt: number
+  /** How long it runs at most, ms. */
+  readonly span: number
 }
 
 /** Entries that fit the same places and are counted against the same quotas, the oldest first: where the first finds no room, the others do not either. */
@@ -25,6 +27,8 @@ export interface Lane {
   readonly user: string
   readonly family: string
   readonly members: Entry[]
+  /** Of its members, how long at most the one runs that is over first, ms; of those that left it perhaps. */
+  shortest: number
   /** The code that all of its members were told; null when some may not have been. */
   told: string | null
 }
@@ -55,6 +59,7 @@ export class Lanes {
     if (!entry || !first) return
     const lane = this.#laneFor(entry.workload, first)
     lane.members.splice(placeOf(lane.members, entry.workload), 0, entry)
+    lane.shortest = Math.min(lane.shortest, entry.span)
     if (entry.told?.code !== lane.told) lane.told = null
     this.#laneOf.set(id, { lane, entry })
   }
@@ -83,6 +88,7 @@ export class Lanes {
         user,
         family: gang.family,
         members: [],
+        shortest: Infinity,
         told: null,
       }
       this.byKey.set(key, lane)
@@ -104,6 +110,13 @@ function placeOf(members: readonly Entry[], workload: Workload): number {
 }
 
 const liftAfterMs = 48 * 3600_000
+/**
+ * From then on, whoever of a class has waited longest goes first, whatever its owner has had, if it has waited clearly
+ * longer than is usual: by shares alone a large gang of somebody who had much finds others ahead for days, and never
+ * gets room kept. Where everybody waits so long, more is asked for than there is, and shares decide.
+ */
+const eldestAfterMs = 12 * 3600_000
+const timesUsual = 1.5
 
 /** Of somebody, by weight: what was used so far. */
 export interface Shares {
@@ -126,13 +139,15 @@ type UserTurns = Served & { readonly turns: Turn[] }
 type TeamTurns = Served & { readonly users: Map<string, UserTurns> }
 
 /**
- * Whose turn it is: the higher class; in it the team that had least by its share; in that the user; then the oldest.
- * After 48 h of waiting a workload counts as one class higher.
+ * Whose turn it is: the higher class; in it the one that has waited longest, once that is half a day; then the team that
+ * had least by its share; in that the user; then the oldest. After 48 h of waiting a workload counts as one class higher.
  */
 export class Turns {
   readonly #classes: Map<string, TeamTurns>[] = []
   readonly #shares: Shares
   readonly #now: number
+  /** By rank: one at a time, so that what is due to others is hardly touched. */
+  readonly #eldest: (Turn | undefined)[] = []
   /** What was placed in this pass, by `team:` and `user:`. */
   readonly #charged = new Map<string, number>()
 
@@ -143,11 +158,35 @@ export class Turns {
       const head = lane.members[0]
       if (head) this.#enter({ lane, at: 0, head })
     }
+    const turns = this.#turns()
+    const waits = turns.map(({ head }) => now - head.createdAt).toSorted((a, b) => a - b)
+    const usual = waits[Math.floor(waits.length / 2)] ?? 0
+    for (const turn of turns) this.#mayBeEldest(turn, Math.max(eldestAfterMs, timesUsual * usual))
+  }
+
+  #turns(): Turn[] {
+    const teams = this.#classes.flatMap((byName) => [...(byName?.values() ?? [])])
+    return teams.flatMap(({ users }) => [...users.values()].flatMap(({ turns }) => turns))
+  }
+
+  /** Of its own class, or of the one above once it has waited long enough for that: here it does not count who had much. */
+  #mayBeEldest(turn: Turn, bound: number): void {
+    const waited = this.#now - turn.head.createdAt
+    if (waited < bound) return
+    const rank = waited < liftAfterMs ? turn.lane.rank : turn.lane.rank + 1
+    const other = this.#eldest[rank]
+    if (!other || before(turn.head.workload, other.head.workload)) this.#eldest[rank] = turn
+  }
+
+  #hadTurn(turn: Turn): void {
+    for (const [rank, eldest] of this.#eldest.entries()) if (eldest === turn) this.#eldest[rank] = undefined
   }
 
   /** The turn stays until it is skipped or ended. */
   next(): Turn | undefined {
-    for (let rank = this.#classes.length - 1; rank >= 0; rank--) {
+    for (let rank = priorityClasses.length; rank >= 0; rank--) {
+      const eldest = this.#eldest[rank]
+      if (eldest) return eldest
       const teams = this.#classes[rank]
       if (!teams?.size) continue
       const user = least(least(teams.values())?.users.values() ?? [])
@@ -158,21 +197,25 @@ export class Turns {
     return undefined
   }
 
-  /** On to the next of the lane. */
-  skip(turn: Turn): void {
-    const rank = this.#rankOf(turn.head, turn.lane)
-    const next = turn.lane.members[turn.at + 1]
-    if (next && this.#rankOf(next, turn.lane) === rank) {
-      turn.at++
+  /** On to the next of the lane, or to the next that is not passed over. */
+  skip(turn: Turn, isPassed?: (entry: Entry) => boolean): void {
+    this.#hadTurn(turn)
+    const { lane } = turn
+    let at = turn.at + 1
+    let next = lane.members[at]
+    while (next && isPassed?.(next)) next = lane.members[++at]
+    if (next && this.#rankOf(next, lane) === this.#rankOf(turn.head, lane)) {
+      turn.at = at
       turn.head = next
       return
     }
     this.end(turn)
-    if (next) this.#enter({ lane: turn.lane, at: turn.at + 1, head: next })
+    if (next) this.#enter({ lane, at, head: next })
   }
 
   /** Nothing more of this lane. */
   end(turn: Turn): void {
+    this.#hadTurn(turn)
     const teams = this.#classes[this.#rankOf(turn.head, turn.lane)]
     const team = teams?.get(turn.lane.team)
     const user = team?.users.get(turn.lane.user)

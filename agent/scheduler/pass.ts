@@ -1,6 +1,7 @@
 import type { Reason } from '../../contract/index.ts'
 import type { Placement } from '../cluster/commands.ts'
 import type { State } from '../cluster/state.ts'
+import { unlimitedMs } from '../cluster/rules/reserved.ts'
 import { billOf, weightOf } from '../cluster/rules/shares.ts'
 import { keepFor, nominationHolds } from './backfill.ts'
 import type { Board, Take } from './board.ts'
@@ -10,7 +11,8 @@ import { endOf, type Gang } from './gang.ts'
 import { boundsFor, charge, type Hold, within } from './holds.ts'
 import { type Entry, type Lane, type Pool, type Turn, Turns } from './lanes.ts'
 import { QuotaCheck } from './limits.ts'
-import { hasRoom, type PlaceContext, placeGang } from './place.ts'
+import { Leavers } from './leavers.ts'
+import { type Bounds, hasRoom, noBounds, type PlaceContext, placeGang } from './place.ts'
 import type { Plan, Preemption } from './plan.ts'
 import { findVictims } from './preemption.ts'
 import { Calendar } from './reservations.ts'
@@ -37,6 +39,8 @@ export interface PassOptions {
 const mostHeads = 3
 /** Heads for which nothing can be kept are passed over, but not without end. */
 const mostTried = 6
+/** Where a cause changes for thousands, so many are told at once: the next pass tells of others. */
+const mostTold = 500
 /** What is placed is charged as if it ran so long, seconds: whoever is behind does not get all that is free. */
 const chargedSeconds = 3600
 
@@ -49,7 +53,6 @@ export class Pass {
   readonly #context: PlaceContext
   readonly #trace: Trace | undefined
   readonly #takes: Take[] = []
-  readonly #tallied: (() => void)[] = []
   readonly #place = new Map<string, Placement[]>()
   readonly #wait: { workload: string; reason: Reason }[] = []
   readonly #preempt: Preemption[] = []
@@ -58,13 +61,15 @@ export class Pass {
   readonly #quotas: QuotaCheck
   readonly #telling: NonNullable<PassOptions['tell']>
   readonly #noRoom = new Map<string, Why>()
+  readonly #bounds = new Map<string, Bounds>()
+  readonly #leavers: Leavers
   /** Tasks that were chosen to make room. */
   readonly #leaving = new Set<string>()
   #heads = 0
   #tried = 0
   readonly #headOf = new Set<string>()
-  /** The earliest end at which a family found no room beside what is kept; whoever ends later finds none either. */
-  readonly #keptOut = new Map<string, { end: number; why: Why }>()
+  /** Where a family found no room beside what is kept from so many ms on; whoever runs longer finds none either. */
+  readonly #keptOut = new Map<string, { from: number; why: Why }>()
 
   constructor(
     index: ClusterIndex,
@@ -77,8 +82,9 @@ export class Pass {
     this.#state = state
     this.#surroundings = surroundings
     this.#context = { board: index.board, images: surroundings.images }
-    this.#quotas = new QuotaCheck(state, index.tally, surroundings.now)
-    this.#calendar = new Calendar(state, index.board, surroundings.now)
+    this.#quotas = new QuotaCheck(state, surroundings.now)
+    this.#calendar = new Calendar(state, index.board, index.calendar, surroundings.now)
+    this.#leavers = new Leavers(index, surroundings.now)
     this.#trace = trace
     this.#telling = tell
   }
@@ -95,7 +101,6 @@ export class Pass {
 
   undo(): void {
     for (const take of this.#takes.splice(0).reverse()) this.#board.giveBack(take)
-    for (const back of this.#tallied.splice(0).reverse()) back()
   }
 
   *#runPool(pool: Pool): Generator<void, void, void> {
@@ -103,7 +108,7 @@ export class Pass {
     const held = this.#holds.length
     const turns = new Turns(
       this.#lanes(pool),
-      shareTable(this.#state, this.#index.tally, this.#index.lanes.byKey.values(), this.#surroundings.now),
+      shareTable(this.#state, this.#index.lanes.byKey.values(), this.#surroundings.now),
       this.#surroundings.now,
     )
     for (let turn = turns.next(); turn; turn = turns.next()) {
@@ -111,7 +116,9 @@ export class Pass {
       yield
     }
     // Room kept for work with GPUs does not make work without any wait.
-    if (pool === 'gpu') this.#setAside(held)
+    if (pool !== 'gpu') return
+    this.#setAside(held)
+    this.#bounds.clear()
   }
 
   /** The holds of the GPU pool are only told, not kept from the other one. */
@@ -146,6 +153,7 @@ export class Pass {
       if (verdict) {
         this.#block(head, gang, verdict)
         if (verdict.forAll) return this.#blockLane(turns, turn, verdict)
+        if (verdict.from !== undefined) return this.#passOver(turns, turn, verdict, verdict.from)
         break
       }
       placed++
@@ -160,6 +168,25 @@ export class Pass {
     turns.skip(turn)
   }
 
+  /** Where the first finds no room beside what is kept for others, those of its lane that run as long find none either. */
+  #passOver(turns: Turns, turn: Turn, verdict: Why, from: number): void {
+    const { lane } = turn
+    if (isPast(lane.shortest, from) && this.#allKnow(lane, verdict)) return turns.end(turn)
+    let told = turn.at === 0 && turn.head.told?.code === verdict.code
+    turns.skip(turn, (entry) => {
+      const [gang] = entry.gangs
+      if (!gang || !isPast(entry.span, from)) return (told = false)
+      told &&= entry.told?.code === verdict.code
+      this.#block(entry, gang, verdict)
+      return true
+    })
+    if (told) lane.told = verdict.code
+  }
+
+  #allKnow({ told }: Lane, { code }: Why): boolean {
+    return !this.#trace && (this.#telling === 'nothing' || (this.#telling === 'cause' && told === code))
+  }
+
   #block(entry: Entry, gang: Gang, verdict: Why): void {
     this.#trace?.visited(entry, gang, verdict, [])
     this.#tell(entry, verdict)
@@ -169,6 +196,7 @@ export class Pass {
     if (this.#telling === 'nothing') return
     const isNew = entry.told?.code !== verdict.code
     if (!isNew && (this.#telling === 'cause' || entry.told?.message === verdict.reason().message)) return
+    if (this.#telling === 'cause' && this.#wait.length >= mostTold) return
     this.#wait.push({ workload: entry.workload.id, reason: verdict.reason() })
   }
 
@@ -176,8 +204,7 @@ export class Pass {
   #blockLane(turns: Turns, turn: Turn, verdict: Why): void {
     turns.end(turn)
     const { lane } = turn
-    const allKnow = lane.told === verdict.code && this.#telling !== 'all'
-    if (!this.#trace && (this.#telling === 'nothing' || allKnow)) return
+    if (this.#allKnow(lane, verdict)) return
     for (let at = turn.at + 1; at < lane.members.length; at++) {
       const entry = lane.members[at]
       const gang = entry?.gangs[0]
@@ -192,26 +219,47 @@ export class Pass {
     const { now } = this.#surroundings
     const quota = this.#quotas.over(gang, first)
     if (quota) return why.quota(quota)
-    if (!hasRoom(this.#board, gang)) return yield* this.#head(entry, gang)
+    if (!hasRoom(this.#board, gang)) return yield* this.#head(entry, gang, this.#noRoomFor(gang))
     const end = endOf(workload, now)
-    const bounds = within(boundsFor(this.#holds, workload, end), this.#calendar.boundsFor(workload))
+    const bounds = this.#boundsFor(workload, end)
     const family = bounds.size ? this.#signature(gang) : ''
     const out = this.#keptOut.get(family)
-    if (out && end >= out.end) return out.why
+    if (out && isPast(end - now, out.from)) return out.why
     const takes = placeGang(this.#context, gang, bounds)
     if (takes) return this.#placed(gang, takes, end, first)
-    if (!bounds.size) return yield* this.#head(entry, gang)
-    if (!this.#fitsAlone(gang)) return yield* this.#head(entry, gang)
+    // What is kept for others lies behind them in the queue; what is reserved does not: it is waited for like any end.
+    const behind = this.#fits(gang, this.#calendar.boundsFor(workload))
+    if (!behind && !this.#fits(gang, noBounds)) return yield* this.#head(entry, gang, this.#noRoomFor(gang))
     const holds = this.#holds.filter((hold) => end > hold.at && !hold.isFor(workload))
-    const kept = why.kept(holds, this.#calendar.against(workload), workload)
-    this.#keptOut.set(family, { end, why: kept })
-    return kept
+    const against = this.#calendar.against(workload)
+    // Whoever runs into all of these finds no more room.
+    const begins = [...holds.map(({ at }) => at), ...against.map((row) => Date.parse(row.starts_at))]
+    const from = Math.max(...begins) - now
+    const kept = why.kept(holds, against, workload, from)
+    this.#keptOut.set(family, { from, why: kept })
+    return behind ? kept : yield* this.#head(entry, gang, kept)
   }
 
-  /** Would it fit if nothing were kept for others? */
-  #fitsAlone(gang: Gang): boolean {
+  /** What it may use beside what is kept for others and what is reserved. Stands until something is placed or kept. */
+  #boundsFor(workload: Gang['workload'], end: number): Bounds {
+    const kept = this.#holds.map((hold, at) => (end > hold.at && !hold.isFor(workload) ? at : '')).join(' ')
+    const key = `${kept} | ${this.#calendar.key(workload)}`
+    let known = this.#bounds.get(key)
+    if (!known)
+      this.#bounds.set(
+        key,
+        (known = within(boundsFor(this.#holds, workload, end), this.#calendar.boundsFor(workload))),
+      )
+    return known
+  }
+
+  /** Would it fit if only so much were kept for others? */
+  #fits(gang: Gang, bounds: Bounds): boolean {
+    if (!hasRoom(this.#board, gang, bounds)) return false
+    // Equal tasks that may lie anywhere fit as soon as there is room for all of them.
+    if (gang.parts.length === 1 && !gang.workload.even) return true
     const mark = this.#board.mark()
-    const found = placeGang(this.#context, gang)
+    const found = placeGang(this.#context, gang, bounds)
     for (const take of found?.toReversed() ?? []) this.#board.giveBack(take)
     this.#board.rewind(mark)
     return found !== undefined
@@ -226,14 +274,9 @@ export class Pass {
   #placed(gang: Gang, takes: readonly Take[], end: number, first: boolean): null {
     const { workload } = gang
     this.#takes.push(...takes)
+    this.#bounds.clear()
     charge(this.#holds, workload, end, takes)
-    const { tally } = this.#index
-    for (const task of gang.tasks) tally.task(workload, unstarted(task), 1)
-    if (first) tally.running(workload, 1)
-    this.#tallied.push(() => {
-      for (const task of gang.tasks) tally.task(workload, unstarted(task), -1)
-      if (first) tally.running(workload, -1)
-    })
+    this.#quotas.charge(gang, first)
     const placements = this.#place.get(workload.id) ?? []
     this.#place.set(workload.id, placements)
     placements.push(...placementsOf(gang, takes))
@@ -243,30 +286,36 @@ export class Pass {
   }
 
   /** No room: the first of them have others leave for them, or room kept from when there will be some. */
-  *#head(entry: Entry, gang: Gang): Generator<void, Why, void> {
-    const noRoom = this.#noRoomFor(gang)
+  *#head(entry: Entry, gang: Gang, verdict: Why): Generator<void, Why, void> {
     const pool = poolOf(gang)
-    if (this.#headOf.has(pool) || this.#heads >= mostHeads || this.#tried >= mostTried) return noRoom
+    if (this.#headOf.has(pool) || this.#heads >= mostHeads || this.#tried >= mostTried) return verdict
 
     const { now } = this.#surroundings
     if (entry.nominatedUntil > now) return why.nominated()
     this.#tried++
+    const [context, index, state, leaving, calendar] = [this.#context, this.#index, this.#state, this.#leaving, this.#calendar] // prettier-ignore
     const beyond = boundsFor(this.#holds, gang.workload, Infinity)
-    const bounds = within(beyond, this.#calendar.boundsFor(gang.workload))
-    const [context, index, state, leaving] = [this.#context, this.#index, this.#state, this.#leaving]
-    const victims = yield* findVictims({ context, index, state, gang, bounds, now, leaving })
+    const bounds = within(beyond, calendar.boundsFor(gang.workload))
+    const { useOf } = this.#quotas
+    const leavers = this.#leavers
+    const victims = yield* findVictims({ context, index, state, gang, bounds, leaving, leavers, useOf, now })
     if (victims) {
       this.#preempt.push(victims.preemption)
-      this.#holds.push(victims.hold)
+      this.#keep(victims.hold)
       for (const task of victims.tasks) this.#leaving.add(task)
       return why.preempts(victims.names)
     }
-    const hold = yield* keepFor(this.#context, this.#index, gang, bounds, now)
-    if (!hold) return noRoom
+    const hold = yield* keepFor(context, index, gang, { bounds: beyond, calendar }, now)
+    if (!hold) return verdict
     this.#heads++
     this.#headOf.add(pool)
+    this.#keep(hold)
+    return verdict
+  }
+
+  #keep(hold: Hold): void {
     this.#holds.push(hold)
-    return noRoom
+    this.#bounds.clear()
   }
 
   /** The same for all of a family. */
@@ -286,8 +335,6 @@ const poolOf = ({ gpus, parts }: Gang): string => {
   return gpus === 0 ? 'cpu' : `gpu ${need?.model ?? ''} ${need?.mig ?? ''} ${need?.share ? 'shared' : ''}`
 }
 
-const unstarted = (task: Gang['tasks'][number]) => ({ ...task, started_at: null })
-
 export function placementsOf(gang: Gang, takes: readonly Take[]): Placement[] {
   return gang.tasks.map((task, at) => {
     const take = takes[at]
@@ -297,3 +344,7 @@ export function placementsOf(gang: Gang, takes: readonly Take[]): Placement[] {
     return { task: task.id, attempt: task.attempt + 1, node: row.id, runtime, gpus: take.gpus }
   })
 }
+
+/** Does what runs so long, ms, reach what begins in `from`? To reservations what has no limit runs for a day. */
+const isPast = (span: number, from: number): boolean =>
+  span > from && (span !== Infinity || from < unlimitedMs)

@@ -17,6 +17,8 @@ const fullPassMs = 5_000
 /** How often figures in the sentences that say why something waits are made anew, ms, and how many at once. */
 const textsMs = 30_000
 const mostTexts = 50
+/** Where a cause changes for thousands, so many are told at once: what was told wakes the next pass. */
+const mostFresh = 500
 /** Commands on their way to the log at once. */
 const mostInFlight = 64
 /** More shapes of tasks than this, most of them gone long ago, are forgotten with the index. */
@@ -146,7 +148,7 @@ export class Planner {
     const isNew = ({ workload, reason }: { workload: string; reason: Reason }) =>
       state.experiments.get(workload)?.reason?.code !== reason.code
     const { fresh = [], known = [] } = Object.groupBy(wait, (one) => (isNew(one) ? 'fresh' : 'known'))
-    const told = [...fresh, ...known.slice(0, mostTexts)]
+    const told = [...fresh.slice(0, mostFresh), ...known.slice(0, mostTexts)]
     await this.#inTurn(
       told.map(({ workload: id, reason }) => ({ type: 'workload.wait' as const, id, reason })),
     )

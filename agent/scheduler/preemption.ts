@@ -1,7 +1,6 @@
-import { preemptionBounds } from '../cluster/rules/preemption.ts'
-import { isBorrowed, isGuaranteed, subjectsOf } from '../cluster/rules/quota.ts'
-import { billOf } from '../cluster/rules/shares.ts'
-import { gangsOf, type Workload } from '../cluster/workloads.ts'
+import { holdingsOf } from '../cluster/rules/holdings.ts'
+import { isBorrowed, isGuaranteed, subjectsOf, type Use } from '../cluster/rules/quota.ts'
+import { type Workload, workloadOf } from '../cluster/workloads.ts'
 import type { State, TaskRow } from '../cluster/state.ts'
 import { keptOf } from './backfill.ts'
 import type { Take } from './board.ts'
@@ -9,20 +8,10 @@ import type { ClusterIndex } from './cluster-index.ts'
 import type { Gang } from './gang.ts'
 import type { Hold } from './holds.ts'
 import { rankOf } from './lanes.ts'
+import type { Candidate, Leavers } from './leavers.ts'
 import { type Bounds, type PlaceContext, placeGang } from './place.ts'
 import type { Preemption } from './plan.ts'
 import { RoomWatch } from './room-watch.ts'
-
-/** A gang that could be made to leave. */
-interface Candidate {
-  readonly workload: Workload
-  readonly tasks: readonly TaskRow[]
-  /** Billed GPU-seconds that would be lost. */
-  readonly loss: number
-  readonly rank: number
-  /** Not of a lower class: it may only have to give back what its owner or team borrowed. */
-  readonly lender: boolean
-}
 
 export interface Victims {
   readonly preemption: Preemption
@@ -41,6 +30,9 @@ export interface Wanting {
   readonly now: number
   /** Tasks that are to leave already. */
   readonly leaving: ReadonlySet<string>
+  readonly leavers: Leavers
+  /** What everybody holds, with what was placed in this pass. */
+  readonly useOf: (subject: string) => Use
 }
 
 /** Fewer are enough to find room for anybody; more would hold the agent up. */
@@ -57,9 +49,11 @@ export function* findVictims(wanting: Wanting): Generator<void, Victims | undefi
   const { board } = wanting.index
   const mark = board.mark()
   const gone = new Set<Candidate>()
+  const loans = new Loans(wanting)
   const room = new RoomWatch(board, wanting.gang, wanting.bounds)
-  const pretend = ({ tasks }: Candidate, ended: 1 | -1) => {
-    for (const task of tasks) {
+  const pretend = (candidate: Candidate, ended: 1 | -1) => {
+    loans.lose(candidate, ended)
+    for (const task of candidate.tasks) {
       board.pretend(task, ended)
       const site = board.site(task.node ?? '')
       if (site) room.changed(site)
@@ -75,7 +69,7 @@ export function* findVictims(wanting: Wanting): Generator<void, Victims | undefi
   }
   let found = false
   for (const candidate of candidates) {
-    if (candidate.lender && !hasToGiveBack(wanting, candidate, gone)) continue
+    if (candidate.lender && !loans.hasToGiveBack(candidate)) continue
     leave(candidate)
     found = fits(wanting, room) !== undefined
     if (found) break
@@ -106,63 +100,56 @@ function fits({ context, gang, bounds }: Wanting, room: RoomWatch): Found | unde
   return { takes, kept }
 }
 
-function* candidatesFor({ index, state, gang, now, leaving }: Wanting): Generator<void, Candidate[], void> {
-  const rank = rankOf(gang.workload)
-  const { youngestMs, most, withinMs } = preemptionBounds
-  const since = new Date(now - withinMs).toISOString()
-  const useOf = (subject: string) => index.tally.of(subject)
+function* candidatesFor(wanting: Wanting): Generator<void, Candidate[], void> {
+  const { index, state, gang, leaving, leavers, useOf } = wanting
+  const { workload } = gang
+  const rank = rankOf(workload)
   const gpus = gang.tasks.reduce((sum, { resources }) => sum + resources.gpu, 0)
-  const reclaims = state.quotas.size > 0 && gpus > 0 && isGuaranteed(state, gang.workload, gpus, useOf)
+  const reclaims = state.quotas.size > 0 && gpus > 0 && isGuaranteed(state, workload, gpus, useOf)
   if (rank === 0 && !reclaims) return []
-  const isOld = ({ started_at }: TaskRow) => started_at !== null && now - Date.parse(started_at) > youngestMs
-  const candidates: Candidate[] = []
-  let looked = 0
-  for (const { workload, tasks } of index.live.values()) {
-    if (++looked % 256 === 0) yield
-    const below = workload.preemptible && rankOf(workload) < rank
-    if (workload.stop_requested || (!below && !(reclaims && isOther(gang.workload, workload)))) continue
-    const often = state.experiments.get(workload.id)?.preempted?.filter((at) => at > since).length ?? 0
-    if (often >= most) continue
-    for (const gone of gangsOf(workload, tasks)) {
-      const mayLeave = gone.every((task) => !task.evict && !leaving.has(task.id) && isOld(task))
-      if (!gone.length || !mayLeave || !helps(index, gang, gone)) continue
-      candidates.push({
-        workload,
-        tasks: gone,
-        loss: lossOf(gone, now),
-        rank: rankOf(workload),
-        lender: !below,
-      })
-    }
+  const found: Candidate[] = []
+  for (const candidate of yield* leavers.below(rank, reclaims)) {
+    if (candidate.lender && !isOther(workload, candidate.workload)) continue
+    if (candidate.tasks.some(({ id }) => leaving.has(id)) || !helps(index, gang, candidate.tasks)) continue
+    if (found.push(candidate) >= mostTried) break
   }
-  const order = (a: Candidate, b: Candidate) =>
-    a.rank - b.rank || a.loss - b.loss || ((a.tasks[0]?.id ?? '') < (b.tasks[0]?.id ?? '') ? -1 : 1)
-  return candidates.toSorted(order).slice(0, mostTried)
+  return found
 }
-
-const lossOf = (tasks: readonly TaskRow[], now: number): number =>
-  tasks.reduce((sum, task) => sum + (billOf(task) * (now - Date.parse(task.started_at ?? ''))) / 1000, 0)
 
 /** Nobody takes from oneself, or within the own team. */
 const isOther = (a: Workload, b: Workload): boolean =>
   a.team === null ? a.owner !== b.owner : a.team !== b.team
 
-/** With all who leave gone, its owner and team still have what they are guaranteed. */
-function hasToGiveBack(
-  { index, state, leaving }: Wanting,
-  candidate: Candidate,
-  gone: ReadonlySet<Candidate>,
-): boolean {
-  const lost = new Map<string, number>()
-  const lose = (workload: Workload, tasks: readonly TaskRow[]) => {
-    const gpus = tasks.reduce((sum, { resources }) => sum + resources.gpu, 0)
-    for (const subject of gpus ? subjectsOf(workload) : []) lost.set(subject, (lost.get(subject) ?? 0) + gpus)
+/** GPUs that everybody loses by those who leave: with all of them gone, each still has what it is guaranteed. */
+class Loans {
+  readonly #wanting: Wanting
+  readonly #lost = new Map<string, number>()
+
+  constructor(wanting: Wanting) {
+    this.#wanting = wanting
+    if (!wanting.state.quotas.size) return
+    const { state, leaving } = wanting
+    const named = [...leaving].flatMap((id) => state.tasks.get(id) ?? [])
+    const all = new Map([...holdingsOf(state).leaving.values(), ...named].map((task) => [task.id, task]))
+    for (const task of all.values()) {
+      const workload = workloadOf(state, task.workload)
+      if (workload) this.lose({ workload, tasks: [task] }, 1)
+    }
   }
-  for (const { workload, tasks } of [...gone, candidate]) lose(workload, tasks)
-  for (const { workload, tasks } of index.live.values())
-    lose(workload, tasks.filter((task) => task.evict || leaving.has(task.id))) // prettier-ignore
-  const useOf = (subject: string) => index.tally.of(subject)
-  return isBorrowed(state, candidate.workload, (subject) => lost.get(subject) ?? 0, useOf)
+
+  lose({ workload, tasks }: Pick<Candidate, 'workload' | 'tasks'>, sign: 1 | -1): void {
+    const gpus = sign * tasks.reduce((sum, { resources }) => sum + resources.gpu, 0)
+    for (const subject of gpus ? subjectsOf(workload) : [])
+      this.#lost.set(subject, (this.#lost.get(subject) ?? 0) + gpus)
+  }
+
+  hasToGiveBack(candidate: Candidate): boolean {
+    const { state, useOf } = this.#wanting
+    this.lose(candidate, 1)
+    const borrowed = isBorrowed(state, candidate.workload, (subject) => this.#lost.get(subject) ?? 0, useOf)
+    this.lose(candidate, -1)
+    return borrowed
+  }
 }
 
 /** Does it leave a node on which some of the gang could run? */

@@ -1,5 +1,6 @@
 import type { TaskRow } from '../cluster/state.ts'
 import type { Workload } from '../cluster/workloads.ts'
+import { unlimitedMs } from '../cluster/rules/reserved.ts'
 import { endOf } from './gang.ts'
 
 /** When a running task gives back what it holds, at the latest. */
@@ -10,8 +11,6 @@ export interface Release {
   readonly end: number
 }
 
-/** What has no limit is taken to run so long from now: a guess, and called one. */
-export const unlimitedMs = 24 * 3600_000
 /** What should be over already is about to be. */
 const overdueMs = 60_000
 

@@ -1,12 +1,13 @@
+import { sharesOf } from '../cluster/rules/shares.ts'
 import type { State } from '../cluster/state.ts'
 import type { Lane, Shares } from './lanes.ts'
-import type { Tally } from './tally.ts'
 
 /** What everybody who waits has had so far, by weight. */
-export function shareTable(state: State, tally: Tally, lanes: Iterable<Lane>, now: number): Shares {
+export function shareTable(state: State, lanes: Iterable<Lane>, now: number): Shares {
+  const shares = sharesOf(state, now)
   const known = new Map<string, number>()
   const share = (subject: string) => {
-    const before = known.get(subject) ?? tally.share(state, subject, now)
+    const before = known.get(subject) ?? shares(subject)
     known.set(subject, before)
     return before
   }

@@ -28,6 +28,10 @@ export interface Site {
   /** Why it takes nothing at all; null when it does. */
   closed: Reason | null
   readonly holders: Map<string, TaskRow>
+  /** Grows with each change of its row or of who holds what; what is tried on it does not count. */
+  version: number
+  /** Some of its devices are blocked. */
+  blocked: boolean
 }
 
 /** What of a site a gang may use, where some of it is kept for others. */
@@ -42,7 +46,7 @@ export interface Bound {
 
 export function newSite(index: number, row: NodeRow, kindOf: (gpu: Gpu | undefined) => number): Site {
   const site: Site = {
-    index, row, cpu: 0, memory: 0, disk: 0, gpu: 0, devices: [], closed: null, holders: new Map(),
+    index, row, cpu: 0, memory: 0, disk: 0, gpu: 0, devices: [], closed: null, holders: new Map(), version: 0, blocked: false,
   } // prettier-ignore
   setRow(site, row, kindOf)
   return site
@@ -50,6 +54,7 @@ export function newSite(index: number, row: NodeRow, kindOf: (gpu: Gpu | undefin
 
 export function setRow(site: Site, row: NodeRow, kindOf: (gpu: Gpu | undefined) => number): void {
   const { cpu = 0, memory = 0, disk = 0 } = row.allocatable ?? {}
+  site.version++
   Object.assign(site, { row, cpu: Math.round(cpu * 1000), memory, disk, gpu: row.gpus.length })
   const known = new Map(row.inventory?.gpus?.map((found) => [found.uuid, found]))
   const blocked = new Map(site.devices.map((device) => [device.uuid, device.blocked]))
@@ -83,7 +88,8 @@ export function refresh(site: Site, surroundings: Surroundings): boolean {
   let changed = closed?.message !== site.closed?.message
   site.closed = closed
   const blocked = surroundings.blockedGpus(site.row.id)
-  if (!blocked.size && !site.devices.some((device) => device.blocked)) return changed
+  if (!blocked.size && !site.blocked) return changed
+  site.blocked = blocked.size > 0
   for (const device of site.devices) {
     const why = blocked.get(device.uuid) ?? null
     changed ||= why?.message !== device.blocked?.message

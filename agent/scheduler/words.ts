@@ -14,6 +14,8 @@ export interface Why {
   readonly code: string
   /** It keeps every workload of the same needs and owner waiting. */
   readonly forAll: boolean
+  /** It keeps all of its lane waiting that may run so long or longer, ms. */
+  readonly from?: number
   /** Made when somebody wants to read it. */
   readonly reason: () => Reason
 }
@@ -38,8 +40,15 @@ export const why = {
     lazily('preempting', false, () => 'others were asked to make room for it, and have not left yet'),
   preempts: (names: readonly string[]): Why =>
     lazily('preempting', false, () => `${listed(names)} ${names.length > 1 ? 'make' : 'makes'} room for it`),
-  kept: (holds: readonly Hold[], reservations: readonly ReservationRow[], workload: Workload): Why =>
-    lazily(holds.length ? 'behind' : 'reserved', false, () => keptText(holds, reservations, workload)),
+  kept: (
+    holds: readonly Hold[],
+    reservations: readonly ReservationRow[],
+    workload: Workload,
+    from: number,
+  ): Why => ({
+    ...lazily(holds.length ? 'behind' : 'reserved', false, () => keptText(holds, reservations, workload)),
+    from,
+  }),
 }
 
 function keptText(

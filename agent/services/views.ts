@@ -9,7 +9,8 @@ import {
 } from '../../contract/index.ts'
 import type { Cluster, NodeLiveness } from '../cluster/cluster.ts'
 import { deviceFaults } from '../cluster/rules/devices.ts'
-import { add, holdersByNode, nothing } from '../cluster/rules/capacity.ts'
+import { add, nothing } from '../cluster/rules/capacity.ts'
+import { holdersOf } from '../cluster/rules/holdings.ts'
 import { experimentVersion } from '../cluster/rules/settle.ts'
 import type { ExperimentRow, Kept, NodeRow, State, TaskRow } from '../cluster/state.ts'
 import { sharingOf, tasksOf } from './access.ts'
@@ -75,7 +76,7 @@ export function experimentView(state: State, row: ExperimentRow): Experiment {
 const silent: NodeLiveness = { liveness: 'unknown', silent_ms: null, usage: null }
 
 export function nodeView(cluster: Cluster, state: State, row: NodeRow): Node {
-  const holders = holdersOf(state).get(row.id) ?? []
+  const holders = holdersOf(state, row.id)
   const live = livenessOf(cluster, row.id, state)
   return {
     id: row.id,
@@ -123,14 +124,4 @@ export function livenessOf(
   const { liveness, silent_ms, usage } = cluster.peers.liveness().get(node) ?? silent
   const lost = (state.nodes.get(node)?.unreachable_since ?? null) !== null
   return { liveness: lost ? 'unreachable' : liveness, silent_ms, usage }
-}
-
-/** One pass over the tasks serves every node of the same state. */
-const cache = new WeakMap<State['tasks'], Map<string, TaskRow[]>>()
-function holdersOf(state: State): Map<string, TaskRow[]> {
-  const known = cache.get(state.tasks)
-  if (known) return known
-  const made = holdersByNode(state)
-  cache.set(state.tasks, made)
-  return made
 }

@@ -1,5 +1,5 @@
-import { type Gpu, type GpuNeed, holdsResources, type Resources } from '../../../contract/index.ts'
-import type { NodeRow, State, TaskRow } from '../state.ts'
+import type { Gpu, GpuNeed, Resources } from '../../../contract/index.ts'
+import type { NodeRow, TaskRow } from '../state.ts'
 
 export const nothing: Resources = { cpu: 0, memory: 0, gpu: 0, disk: 0 }
 
@@ -17,18 +17,6 @@ export function lacking(asked: Resources, free: Resources): (keyof Resources)[] 
 export function subtract(a: Resources, b: Resources): Resources {
   const cpu = (Math.round(a.cpu * 1000) - Math.round(b.cpu * 1000)) / 1000
   return { cpu, memory: a.memory - b.memory, gpu: a.gpu - b.gpu, disk: a.disk - b.disk }
-}
-
-/** The tasks that hold resources, by node. */
-export function holdersByNode(state: State): Map<string, TaskRow[]> {
-  const byNode = new Map<string, TaskRow[]>()
-  for (const task of state.tasks.values()) {
-    if (!task.node || !holdsResources(task.state)) continue
-    const tasks = byNode.get(task.node)
-    if (tasks) tasks.push(task)
-    else byNode.set(task.node, [task])
-  }
-  return byNode
 }
 
 /** What a node has left: capacity and devices. */

@@ -3,6 +3,7 @@ import type { NodeRow, State, TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { type Workload, workloadOf } from '../workloads.ts'
 import { add, type Free, freeOf, nothing } from './capacity.ts'
+import { nominatedIn } from './holdings.ts'
 
 export const rankOf = (priority: PriorityClass): number => priorityClasses.indexOf(priority)
 
@@ -13,7 +14,8 @@ export type Nominated = ReadonlyMap<string, Kept>
 /** What is kept from this workload at this time: what is nominated to others of its class or above. */
 export function nominatedAgainst(state: State, workload: Workload, at: string): Nominated {
   const kept = new Map<string, Kept>()
-  for (const { id, nominated } of state.experiments.values()) {
+  for (const id of [...nominatedIn(state)].toSorted()) {
+    const nominated = state.experiments.get(id)?.nominated
     if (!nominated || nominated.until <= at || id === workload.id) continue
     const other = workloadOf(state, id)
     if (!other || rankOf(other.priority) < rankOf(workload.priority)) continue

@@ -3,9 +3,10 @@ import type { Command, Placement } from '../commands.ts'
 import type { NodeRow, TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { gangsOf, type Workload, workloadOf } from '../workloads.ts'
-import { asked, devicesFor, type Free, freeOf, holdersByNode, lacking, without } from './capacity.ts'
+import { asked, devicesFor, type Free, freeOf, lacking, without } from './capacity.ts'
 import { tasksFor, waits } from './gangs.ts'
 import { meets, usableGpu } from './constraints.ts'
+import { holdersOf } from './holdings.ts'
 import { leftBesideNominations } from './nominations.ts'
 import { checkQuota, reservedOn } from './order.ts'
 import { settle } from './settle.ts'
@@ -26,14 +27,16 @@ export function place(
   checkArrayLimit(tx, workload, tasks.length)
   checkQuota(tx, workload, tasks)
   const reserved = reservedOn(tx, workload)
-  const holders = holdersByNode(tx.state)
+  // As they are before any of it: the tasks of one placement are counted beside them.
+  const { state } = tx
+  const holders = (node: string) => holdersOf(state, node)
   const free = freeFor(tx, workload, holders)
   for (const task of tasks) {
     const placement = placed.get(task.id)
     if (!placement) continue
     const node = checkNode(tx, placement)
     checkConstraints(workload, task, node, placement.gpus)
-    reserved(node, holders.get(node.id) ?? [], placement.gpus)
+    reserved(node, holders(node.id), placement.gpus)
     free.set(node, take(task, node, placement, free.get(node)))
     start(tx, task, placement, node.name)
   }
@@ -104,13 +107,15 @@ function checkConstraints(
 }
 
 /** What each node has left for this workload, looked up when it is first asked for. */
-function freeFor(tx: Transaction, workload: Workload, holders: ReadonlyMap<string, readonly TaskRow[]>) {
+function freeFor(tx: Transaction, workload: Workload, holders: (node: string) => readonly TaskRow[]) {
   const beside = leftBesideNominations(tx, workload)
   const known = new Map<string, Free>()
   return {
     get: (node: NodeRow): Free => {
-      const on = holders.get(node.id) ?? []
-      return known.get(node.id) ?? beside(node, on, freeOf(node, on))
+      const before = known.get(node.id)
+      if (before) return before
+      const on = holders(node.id)
+      return beside(node, on, freeOf(node, on))
     },
     set: (node: NodeRow, free: Free) => known.set(node.id, free),
   }

@@ -2,24 +2,15 @@ import { formatBytes, holdsResources, type Reason } from '../../../contract/inde
 import type { QuotaRow, State, TaskRow } from '../state.ts'
 import { type Workload, workloadOf } from '../workloads.ts'
 import { moneyPerSecond, thePrices, wholeGpus } from './prices.ts'
-import { quotaOf, sharersOf } from './shares.ts'
+import { holdingsOf, nothingUsed, type Use, usageOf } from './holdings.ts'
+import { quotaOf, subjectsOf } from './shares.ts'
 
-export { quotaOf, sharersOf, sharesOf, weightOf } from './shares.ts'
+export { nothingUsed, type Use, usageOf } from './holdings.ts'
+export { quotaOf, sharersOf, sharesOf, subjectsOf, weightOf } from './shares.ts'
 export { reservedFor } from './reserved.ts'
 
 const kinds = ['gpu', 'cpu', 'memory', 'disk', 'running'] as const
 type Kind = (typeof kinds)[number]
-
-/** What somebody's tasks hold at once. cpu in thousandths of a core, so that sums are exact; `running`: workloads. */
-export type Use = Record<Kind, number>
-
-export const nothingUsed: Use = { gpu: 0, cpu: 0, memory: 0, disk: 0, running: 0 }
-
-/** Whose quotas bind a workload. */
-export const subjectsOf = (workload: Pick<Workload, 'owner' | 'team'>): string[] => [
-  ...sharersOf(workload).toReversed(),
-  'cluster',
-]
 
 export function plus(a: Use, b: Use): Use {
   return {
@@ -39,28 +30,6 @@ export function askOf(tasks: readonly Pick<TaskRow, 'resources'>[], first: boole
     { ...nothingUsed, running: first ? 1 : 0 },
   )
 }
-
-const tallies = new WeakMap<State['tasks'], ReadonlyMap<string, Use>>()
-/** What everybody holds, by subject. */
-export function tallyOf(state: Pick<State, 'tasks' | 'experiments' | 'queues'>): ReadonlyMap<string, Use> {
-  const known = tallies.get(state.tasks)
-  if (known) return known
-  const tally = new Map<string, Use>()
-  const seen = new Set<string>()
-  for (const task of state.tasks.values()) {
-    if (!holdsResources(task.state)) continue
-    const row = state.experiments.get(task.workload)
-    if (!row) continue
-    const ask = askOf([task], !seen.has(task.workload))
-    seen.add(task.workload)
-    for (const subject of subjectsOf({ owner: row.owner, team: row.spec.team ?? null }))
-      tally.set(subject, plus(tally.get(subject) ?? nothingUsed, ask))
-  }
-  tallies.set(state.tasks, tally)
-  return tally
-}
-
-export const usageOf = (state: State, subject: string): Use => tallyOf(state).get(subject) ?? nothingUsed
 
 /** Which quota these waiting tasks of a workload would break, in words; null when none. `now` in ms. */
 export function overQuota(
@@ -261,9 +230,8 @@ export function mayReclaim(
 /** GPUs that each subject loses by those who leave, and by those who were asked to already. */
 function lostBy(state: State, leaving: readonly TaskRow[]): ReadonlyMap<string, number> {
   const lost = new Map<string, number>()
-  const ids = new Set(leaving.map(({ id }) => id))
-  for (const task of state.tasks.values()) {
-    if (!ids.has(task.id) && !(task.evict && holdsResources(task.state))) continue
+  const all = new Map([...leaving, ...holdingsOf(state).leaving.values()].map((task) => [task.id, task]))
+  for (const task of all.values()) {
     const workload = workloadOf(state, task.workload)
     for (const subject of workload ? subjectsOf(workload) : [])
       lost.set(subject, (lost.get(subject) ?? 0) + task.resources.gpu)

@@ -3,7 +3,8 @@ import type { OrderCommand } from '../commands/order.ts'
 import type { NodeRow, ReservationRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { workloadOf } from '../workloads.ts'
-import { endsBy, holdersOf, isHolder, overlaps } from './reserved.ts'
+import { holdersOf } from './holdings.ts'
+import { endsBy, isHolder, overlaps } from './reserved.ts'
 
 type Of<T extends OrderCommand['type']> = Extract<OrderCommand, { type: T }>
 

@@ -1,4 +1,4 @@
-import { holdsResources, type Reason } from '../../../contract/index.ts'
+import type { Reason } from '../../../contract/index.ts'
 import type { NodeRow, ReservationRow, State, TaskRow } from '../state.ts'
 import { type Workload, workloadOf } from '../workloads.ts'
 
@@ -100,7 +100,3 @@ function reasonOf(row: ReservationRow, node: NodeRow, now: number): Reason {
     message: `${what} ${row.gpus === 1 || row.gpus === null ? 'is' : 'are'} reserved (${row.name}) ${when}`,
   }
 }
-
-/** The tasks that hold resources of a node. */
-export const holdersOf = (state: Pick<State, 'tasks'>, node: string): TaskRow[] =>
-  [...state.tasks.values()].filter((task) => task.node === node && holdsResources(task.state))

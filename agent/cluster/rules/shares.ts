@@ -1,7 +1,7 @@
-import { holdsResources } from '../../../contract/index.ts'
 import type { QuotaRow, State, TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
-import { type Workload, workloadOf } from '../workloads.ts'
+import type { Workload } from '../workloads.ts'
+import { billedFrom, heldBy } from './holdings.ts'
 
 const halfLifeSeconds = 7 * 24 * 3600
 /** A task without GPU is billed too, by the part of a usual GPU host that comes with one GPU. */
@@ -15,6 +15,12 @@ export const billOf = ({ resources }: Pick<TaskRow, 'resources'>): number =>
 /** Whom a workload's use counts to, beside the cluster. */
 export const sharersOf = ({ owner, team }: Pick<Workload, 'owner' | 'team'>): string[] =>
   team === null ? [`user:${owner}`] : [`user:${owner}`, `team:${team}`]
+
+/** Whose quotas bind a workload. */
+export const subjectsOf = (workload: Pick<Workload, 'owner' | 'team'>): string[] => [
+  ...sharersOf(workload).toReversed(),
+  'cluster',
+]
 
 /** The quota of a subject: its own, or that of all users or teams without one. */
 export function quotaOf({ quotas }: Pick<State, 'quotas'>, subject: string): QuotaRow | undefined {
@@ -58,18 +64,15 @@ export function chargeShares(tx: Transaction, subjects: readonly string[], gpuSe
 }
 
 /** Decayed GPU-seconds divided by weight, those of running tasks included; who has least comes first. */
-export function sharesOf(state: State, now: number): (subject: string) => number {
-  const running = new Map<string, number>()
-  for (const task of state.tasks.values()) {
-    if (!holdsResources(task.state) || task.started_at === null) continue
-    const workload = workloadOf(state, task.workload)
-    if (!workload) continue
-    const billed = (billOf(task) * Math.max(0, now - Date.parse(task.started_at))) / 1000
-    for (const subject of sharersOf(workload)) running.set(subject, (running.get(subject) ?? 0) + billed)
-  }
+export function sharesOf(
+  state: Pick<State, 'tasks' | 'experiments' | 'shares' | 'quotas'>,
+  now: number,
+): (subject: string) => number {
   return (subject) => {
     const row = state.shares.get(subject)
     const past = row ? decayed(row.gpu_seconds, (now - Date.parse(row.at)) / 1000) : 0
-    return (past + (running.get(subject) ?? 0)) / weightOf(state, subject)
+    const { billed, billedSince } = heldBy(state, subject)
+    const running = Math.max(0, (billed * (now / 1000 - billedFrom) - billedSince) / 100)
+    return (past + running) / weightOf(state, subject)
   }
 }
