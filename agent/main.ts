@@ -3,7 +3,9 @@ import { addressesOf, defaultName } from './address.ts'
 import { foundCluster } from './cluster/entry/found.ts'
 import { joinCluster } from './cluster/entry/join.ts'
 import { fingerprint } from './cluster/identity/ca.ts'
+import { FolderInUse } from './cluster/identity/lock.ts'
 import { openFolder, removedFrom, wayBack } from './cluster/identity/data-folder.ts'
+import type { NodeRow } from './cluster/state.ts'
 import { setPeer } from './cluster/wire/address-book.ts'
 import { ProblemError } from '../contract/index.ts'
 import { StoreError } from '../raft/index.ts'
@@ -147,26 +149,42 @@ export async function setPeers(
   data: string,
   entries: readonly { node: string; address: string }[],
 ): Promise<void> {
+  const rows = await nodesIn(data)
   const members = new Map<string, number>()
-  for (const { node } of entries) members.set(node, await memberOf(data, node))
+  for (const { node } of entries) members.set(node, memberOf(rows, node))
   for (const { node, address } of entries) await setPeer(data, members.get(node) ?? 0, address)
 }
 
-/** A node's member by its id, or by its name as the stopped agent's own copy of the state has it. */
-async function memberOf(data: string, node: string): Promise<number> {
-  const named = Number(/^(?:node-)?(\d+)$/.exec(node)?.[1])
-  if (named) return named
-  const folder = await openFolder(data)
+/** The nodes of the stopped agent's own copy of the state; undefined while the agent runs, which keeps it to itself. */
+async function nodesIn(data: string): Promise<readonly NodeRow[] | undefined> {
+  const folder = await openFolder(data).catch((error: unknown) => {
+    if (error instanceof FolderInUse) return undefined
+    throw error
+  })
+  if (!folder) return undefined
   try {
     const db = await StateDb.open(folder.folders.state)
     const { state } = await db.load().finally(() => db.close())
-    const row = state.nodes.find(({ name }) => name === node)
-    if (row) return row.member
-    const names = [...state.nodes.values()].map(({ name, id }) => `${name} (${id})`)
-    throw new ProblemError('not_found', `no node is named ${node}`, {
-      hint: names.length ? `Known here: ${names.join(', ')}.` : 'Give its id, such as node-2.',
-    })
+    return [...state.nodes.values()]
+  } catch (error) {
+    // A damaged copy is made anew at the next start; until then ids do.
+    if (error instanceof StateDamaged) return undefined
+    throw error
   } finally {
     await folder.close()
   }
+}
+
+/** A node's member by its id or name; beside a running agent, and before the first copy of the state, ids are believed. */
+function memberOf(rows: readonly NodeRow[] | undefined, node: string): number {
+  const member = Number(/^(?:node-)?(\d+)$/.exec(node)?.[1])
+  if (member && !rows?.length) return member
+  const row = rows?.find((one) => one.name === node || one.member === member)
+  if (row) return row.member
+  const names = rows?.map(({ name, id }) => `${name} (${id})`) ?? []
+  throw new ProblemError('not_found', `no node is named ${node}`, {
+    hint: names.length
+      ? `Known here: ${names.join(', ')}.`
+      : 'Give its id, such as node-2, or stop the agent first.',
+  })
 }

@@ -47,6 +47,8 @@ export const exitCode = {
 const byProblem: Partial<Record<ProblemCode, number>> = {
   invalid_request: exitCode.usage,
   invalid_spec: exitCode.usage,
+  unsupported: exitCode.usage,
+  never_fits: exitCode.usage,
   not_found: exitCode.notFound,
   unauthenticated: exitCode.auth,
   bad_credentials: exitCode.auth,

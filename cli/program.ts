@@ -17,7 +17,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or spec, 3 not found, 4 not signed i
 6 no agent reachable, 124 wait timed out, 130 interrupted. \`run\` and \`submit --wait\` end with the task's own code.
 
 Environment: SUBMARINE_ADDRESS, SUBMARINE_TOKEN, SUBMARINE_CA stand in for a sign-in; SUBMARINE_CONFIG names the file
-that keeps sign-ins; NO_COLOR switches colour off.`
+that keeps sign-ins; NO_COLOR switches colour off. SUBMARINE_PATIENCE_SECONDS: how long an
+agent or a leader is waited for (default: 15; where something is followed to its end, 300).`
 
 /** The whole command tree; completion and help are made from it. */
 export function createProgram(tool: Tool, version: string): Command {

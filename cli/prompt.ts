@@ -17,6 +17,21 @@ export async function confirm(terminal: Terminal, question: string): Promise<boo
   return /^y(es)?$/i.test(await ask(terminal, `${question} [y/N] `, false))
 }
 
+/** Asked on a terminal unless `yes` is given; without a terminal `yes` must be. Throws when it is not meant. */
+export async function agree(
+  terminal: Terminal,
+  verb: string,
+  { yes, question }: { yes: boolean | undefined; question: () => Promise<boolean> },
+): Promise<void> {
+  if (yes) return
+  if (!terminal.interactive) throw notAsked(verb)
+  if (!(await question())) throw new Exit(exitCode.failure, 'Nothing was changed.')
+}
+
+/** A verb that asks has nobody to ask. */
+export const notAsked = (verb: string): UsageError =>
+  new UsageError(`${verb} asks before it acts, and there is no terminal`, 'Give --yes if it is meant.')
+
 /** What was typed must be exactly this. */
 export const confirmByTyping = async (
   terminal: Terminal,

@@ -41,13 +41,27 @@ export const consistencyOf = ({ local }: Pick<CommonOptions, 'local'>): { consis
 export const withOutput = (command: Command): Command =>
   command.addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('table'))
 
+/** Verbs that follow something over hours do not end because hosts are restarted meanwhile. */
+interface Following {
+  readonly wait?: boolean
+  readonly waitTimeout?: number
+  readonly follow?: boolean
+  readonly watch?: boolean
+}
+const followPatienceMs = 5 * 60_000
+
 /** Run a job over a connection that is closed in the end. */
 export async function connected<T>(
   tool: Tool,
-  options: Pick<CommonOptions, 'context' | 'local'>,
+  options: Pick<CommonOptions, 'context' | 'local'> & Following,
   job: (connection: Connection) => Promise<T>,
 ): Promise<T> {
-  const connection = await openConnection(tool.terminal, options.context)
+  const follows = options.wait || options.waitTimeout !== undefined || options.follow || options.watch
+  const connection = await openConnection(
+    tool.terminal,
+    options.context,
+    follows ? followPatienceMs : undefined,
+  )
   try {
     const done = await job(connection)
     if (options.local) tool.terminal.err(ageLine(connection.transport.copyAge))

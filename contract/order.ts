@@ -41,7 +41,7 @@ export const QuotaInput = z
       })
       .optional(),
     guaranteed_gpu: Quota.shape.guaranteed_gpu.optional(),
-    weight: Quota.shape.weight.max(1000).optional(),
+    weight: Quota.shape.weight.max(1000, 'expected at most 1000').optional(),
   })
   .meta({ id: 'QuotaInput' })
 export type QuotaInput = z.input<typeof QuotaInput>

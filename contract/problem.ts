@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { fieldsAt, nearest } from './nearest.ts'
 
 /**
  * Every error the API answers, by stable code: HTTP status, title, and what a person can do about it.
@@ -42,7 +43,11 @@ export const problems = {
     'The idempotency key was used with another request',
     'Use a new Idempotency-Key for a new request.',
   ],
-  never_fits: [422, 'No node could ever run this', 'Ask for less; the detail names the largest node.'],
+  never_fits: [
+    422,
+    'No node could ever run this',
+    'Ask for what a node can give: `submarine node list` shows what each one has.',
+  ],
   rate_limited: [429, 'Too many requests', 'Wait a little and retry.'],
   internal: [500, 'The agent failed to answer', "Look for the request id in the agent's log."],
   busy: [503, 'The cluster takes no more work right now', 'Retry in a moment.'],
@@ -122,22 +127,49 @@ export function pointer(path: readonly PropertyKey[]): string {
   return path.map((part) => '/' + String(part).replaceAll('~', '~0').replaceAll('/', '~1')).join('')
 }
 
-/** The field errors of a failed zod parse; unknown keys are reported one by one at their own pointer. */
-export function fieldErrors(error: z.ZodError, prefix: readonly PropertyKey[] = []): FieldError[] {
+/**
+ * The field errors of a failed zod parse; unknown keys are reported one by one at their own pointer, with the field of
+ * the schema that was probably meant.
+ */
+export function fieldErrors(
+  error: z.ZodError,
+  prefix: readonly PropertyKey[] = [],
+  schema?: z.ZodType,
+): FieldError[] {
+  return faultsOf(error, [], { prefix, schema })
+}
+
+interface Parsed {
+  readonly prefix: readonly PropertyKey[]
+  readonly schema: z.ZodType | undefined
+}
+
+function faultsOf(error: z.ZodError, base: readonly PropertyKey[], parsed: Parsed): FieldError[] {
   return error.issues.flatMap((issue) => {
-    const at = [...prefix, ...issue.path]
-    if (issue.code === 'unrecognized_keys')
-      return issue.keys.map((key) => ({ pointer: clip(pointer([...at, key])), message: 'unknown field' }))
+    const path = [...base, ...issue.path]
+    const at = [...parsed.prefix, ...path]
+    if (issue.code === 'unrecognized_keys') {
+      const known = fieldsAt(parsed.schema, path)
+      return issue.keys.map((key) => ({
+        pointer: clip(pointer([...at, key])),
+        message: unknownField(key, known),
+      }))
+    }
     if (issue.code === 'invalid_union') {
-      const nearest = issue.errors.toSorted((a, b) => depth(b) - depth(a))[0]
-      if (nearest?.length && depth(nearest) > 0) return fieldErrors(new z.ZodError(nearest), at)
+      const deepest = issue.errors.toSorted((a, b) => depth(b) - depth(a))[0]
+      if (deepest?.length && depth(deepest) > 0) return faultsOf(new z.ZodError(deepest), path, parsed)
       const meant = issue.errors.find((branch) => branch.length > 0 && !branch.some(isOfAnotherKind))
-      if (meant) return fieldErrors(new z.ZodError(meant), at)
+      if (meant) return faultsOf(new z.ZodError(meant), path, parsed)
     }
     if (issue.code === 'invalid_key')
-      return fieldErrors(new z.ZodError(issue.issues.map((inner) => ({ ...inner, path: [] }))), at)
+      return faultsOf(new z.ZodError(issue.issues.map((inner) => ({ ...inner, path: [] }))), path, parsed)
     return [{ pointer: clip(pointer(at)), message: clip(issue.message) }]
   })
+}
+
+function unknownField(key: string, known: readonly string[]): string {
+  const meant = nearest(key, known)
+  return meant === undefined ? 'unknown field' : `unknown field; did you mean "${meant}"?`
 }
 
 /** The value is not what this branch of a union is for: its complaint would tell nothing. */

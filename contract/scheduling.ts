@@ -101,16 +101,17 @@ export const Queue = z
   .meta({ id: 'Queue' })
 export type Queue = z.infer<typeof Queue>
 
+const notBelow0 = 'expected no number below 0'
 /** null: no bound. Money in the cluster's currency, per calendar month (UTC). */
 export const Limits = z
   .strictObject({
-    gpu: z.int().min(0).nullable(),
-    cpu: z.number().min(0).nullable(),
+    gpu: z.int('expected a whole number').min(0, notBelow0).nullable(),
+    cpu: z.number().min(0, notBelow0).nullable(),
     memory: z.int().min(0).nullable(),
     disk: z.int().min(0).nullable(),
-    running: z.int().min(0).nullable().describe('Workloads at once.'),
-    gpu_hours_month: z.number().min(0).nullable(),
-    money_month: z.number().min(0).nullable(),
+    running: z.int('expected a whole number').min(0, notBelow0).nullable().describe('Workloads at once.'),
+    gpu_hours_month: z.number().min(0, notBelow0).nullable(),
+    money_month: z.number().min(0, notBelow0).nullable(),
   })
   .meta({ id: 'Limits' })
 export type Limits = z.infer<typeof Limits>
@@ -120,8 +121,11 @@ export const Quota = z
   .object({
     subject: z.string().regex(/^(cluster|(user|team):(\*|[A-Za-z0-9][A-Za-z0-9._-]*))$/),
     limits: Limits,
-    guaranteed_gpu: z.int().min(0).describe('GPUs it gets back from those who borrowed them.'),
-    weight: z.number().positive().describe('Of its fair share.'),
+    guaranteed_gpu: z
+      .int('expected a whole number')
+      .min(0, notBelow0)
+      .describe('GPUs it gets back from those who borrowed them.'),
+    weight: z.number().positive('expected a number above 0').describe('Of its fair share.'),
     resource_version: ResourceVersion,
   })
   .meta({ id: 'Quota' })

@@ -164,7 +164,12 @@ export function parseSpec(input: unknown): ParsedSpec {
   if (errors.length) return { errors }
   const parsed = SpecInput.safeParse(value)
   if (!parsed.success)
-    return { errors: fieldErrors(parsed.error).map((e) => ({ ...e, pointer: original(e.pointer, moved) })) }
+    return {
+      errors: fieldErrors(parsed.error, [], SpecInput).map((e) => ({
+        ...e,
+        pointer: original(e.pointer, moved),
+      })),
+    }
   return canonical(parsed.data, moved)
 }
 

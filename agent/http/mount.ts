@@ -120,7 +120,7 @@ function readerOf(id: RouteId, route: Route): (request: FastifyRequest) => Input
 function parse<T extends z.ZodType>(schema: T, value: unknown, prefix: readonly string[]): z.output<T> {
   const parsed = schema.safeParse(value)
   if (parsed.success) return parsed.data
-  throw new ProblemError('invalid_request', undefined, { errors: fieldErrors(parsed.error, prefix) })
+  throw new ProblemError('invalid_request', undefined, { errors: fieldErrors(parsed.error, prefix, schema) })
 }
 
 /** An answer from this agent's own copy says so, and how new it is. */

@@ -46,7 +46,10 @@ export function checkFeasible(state: State, spec: ExperimentSpec, owner: string)
   const gang = index.lanes.entry('asked')?.gangs[0]
   if (!gang) return
   const quota = overLimits(state, gang.workload, askOf(gang.tasks, true), () => nothingUsed)
-  if (quota) throw new ProblemError('never_fits', `it could never run: ${quota.message}`)
+  if (quota)
+    throw new ProblemError('never_fits', `it could never run: ${quota.message}`, {
+      hint: 'Ask for less at once, or have an admin raise the quota; see `submarine quota list`.',
+    })
   for (const part of gang.parts) checkPart(index, part, spec)
   if (!fits(index, gang)) throw tooMany(index, gang)
 }
@@ -77,12 +80,16 @@ function checkPart(index: ClusterIndex, part: Part, spec: ExperimentSpec): void 
     throw new ProblemError(
       'never_fits',
       `no node has a Docker Engine to run the image ${shape.image} of ${role}`,
+      { hint: 'Leave the image out, or have an admin start Docker on a node; see `submarine node list`.' },
     )
   const unmet = shape.constraints.find((one) => !able.some(({ row }) => meets(row, one)))
   if (unmet)
     throw new ProblemError(
       'never_fits',
       `no node could ever run a task of ${role}: none meets ${formatConstraint(unmet)}`,
+      {
+        hint: 'Change the constraint, or have an admin give a node what it asks for; `submarine node get NAME` shows labels.',
+      },
     )
   const [nearest] = able
     .map((site) => ({ site, reasons: reasonsOn(index.board, shape, site, 'there') }))

@@ -66,7 +66,7 @@ function keptText(
 }
 
 export const clock = (time: string | number): string =>
-  `${new Date(time).toISOString().slice(0, 16).replace('T', ' ')} UTC`
+  `${new Date(time).toISOString().slice(0, 19).replace('T', ' ')} UTC`
 
 export function listed(names: readonly string[]): string {
   const shown = names.length > 5 ? [...names.slice(0, 4), `${names.length - 4} more`] : names

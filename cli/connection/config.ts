@@ -1,10 +1,11 @@
-import { chmod, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import type { Terminal } from '../terminal.ts'
 import { UsageError } from '../failure.ts'
+import { makeFolder } from './folder.ts'
 
 const Context = z.strictObject({
   name: z.string().min(1),
@@ -63,7 +64,7 @@ async function keepPrivate(terminal: Terminal, file: string): Promise<void> {
 /** Written beside and renamed: a crash leaves the old file or the new one, never half of one. */
 export async function saveConfig(terminal: Terminal, config: Config): Promise<void> {
   const file = configPath(terminal.env)
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 })
+  await makeFolder(path.dirname(file), 0o700)
   const beside = `${file}.${randomBytes(6).toString('hex')}`
   try {
     await writeFile(beside, JSON.stringify(config, null, 2) + '\n', { mode: 0o600, flag: 'wx' })

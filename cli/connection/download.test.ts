@@ -42,6 +42,14 @@ const download = async (name: string, artifact = leave(name)) =>
   downloadArtifact(createClient(transport.send), 'exp-1', artifact, await openTarget(folder, name))
 
 describe('downloading artifacts', () => {
+  it('says where no folder can be made', async () => {
+    await expect(openTarget('/proc/none/such', 'a')).rejects.toThrow(
+      'the folder /proc/none cannot be made (ENOENT)',
+    )
+    await writeFile(path.join(folder, 'file'), '')
+    await expect(openTarget(path.join(folder, 'file'), 'a')).rejects.toThrow('is no folder')
+  })
+
   it('goes on where a .part ended and leaves only the file', async () => {
     const artifact = leave('model/weights.bin')
     await mkdir(path.join(folder, 'model'))

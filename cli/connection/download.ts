@@ -7,11 +7,12 @@ import type { Client } from '../../contract/client.ts'
 import type { Artifact } from '../../contract/objects.ts'
 import { ProblemError } from '../../contract/problem.ts'
 import { isInside } from '../../contract/text.ts'
+import { makeFolder } from './folder.ts'
 
 /** Where to save a file below a folder; refuses names, and links on the way, that lead out of it. */
 export async function openTarget(folder: string, name: string): Promise<string> {
   if (!isInside(name) || path.isAbsolute(name) || /[\u0000-\u001f]/.test(name)) throw leavesFolder(name)
-  await mkdir(folder, { recursive: true })
+  await makeFolder(folder)
   const root = await realpath(folder)
   let at = root
   for (const part of path

@@ -22,17 +22,22 @@ export interface Target {
   user?: string | undefined
 }
 
-export async function openConnection(terminal: Terminal, context?: string): Promise<Connection> {
+/** `laterPatienceMs`: how long an agent or a leader is waited for once one answered, unless SUBMARINE_PATIENCE_SECONDS says. */
+export async function openConnection(
+  terminal: Terminal,
+  context?: string,
+  laterPatienceMs?: number,
+): Promise<Connection> {
   const target = await resolveTarget(terminal, await loadConfig(terminal), context)
-  return connect(terminal, target)
+  return connect(terminal, target, laterPatienceMs)
 }
 
-export function connect(terminal: Terminal, target: Target): Connection {
+export function connect(terminal: Terminal, target: Target, laterPatienceMs?: number): Connection {
   const seconds = Number(terminal.env.SUBMARINE_PATIENCE_SECONDS)
   const transport = new Transport({
     ...target,
-    ...(seconds > 0 ? { patienceMs: seconds * 1000 } : {}),
-    onWait: (reason) => terminal.err(`waiting for an agent to answer (${reason})\n`),
+    ...(seconds > 0 ? { patienceMs: seconds * 1000 } : { laterPatienceMs }),
+    onWait: (what) => terminal.err(`${what}\n`),
   })
   return { client: createClient(transport.send), transport, user: target.user }
 }

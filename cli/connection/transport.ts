@@ -9,13 +9,23 @@ export interface TransportOptions {
   /** The only certificate authority that counts; the system's own are never asked. */
   ca?: string | undefined
   token?: string | undefined
-  patienceMs?: number
-  /** Called once per request that has to wait, with the reason. */
+  patienceMs?: number | undefined
+  /** The same once an agent has answered: what is followed goes on through restarts. */
+  laterPatienceMs?: number | undefined
+  /** Called once per request that has to wait, with what for. */
   onWait?: (reason: string) => void
 }
 
 /** 503 answers that another agent, or the same one a moment later, may turn into a real one. */
 const passing = /"code":\s*"(no_leader|outcome_unknown|busy)"/
+const passingWords: Record<string, string> = {
+  no_leader: 'it has no leader',
+  outcome_unknown: 'it does not know yet what became of the change',
+  busy: 'it has too much to do',
+}
+/** An election takes a few seconds; where there is no majority, nobody should wait much longer for the answer. */
+const defaultPatienceMs = 15_000
+const tellAfterMs = 3000
 /** An agent that holds its peace this long counts as gone. Uploads and commits may take longer than reads. */
 const patience = { read: 10_000, write: 60_000 }
 /** Streams carry a comment now and then; one silent for longer has a dead peer. */
@@ -26,6 +36,7 @@ export class Transport {
   readonly #options: TransportOptions
   readonly #known: string[]
   #at = 0
+  #answered = false
   #copyAge: number | 'unknown' | undefined
   #dispatcher: Agent
   constructor(options: TransportOptions) {
@@ -54,23 +65,40 @@ export class Transport {
   }
 
   readonly send: Send = async (path, init) => {
-    const request = prepared(init, this.#options.token)
-    const deadline = Date.now() + (this.#options.patienceMs ?? 30_000)
     const failures: Failures = { reasons: new Map(), strangers: new Set() }
+    const tell = once(() => this.#options.onWait?.(waitingFor(failures)))
+    // Sending a file takes as long as it takes.
+    const timer = init.body instanceof Blob ? undefined : setTimeout(tell, tellAfterMs)
+    try {
+      return await this.#persist(path, prepared(init, this.#options.token), failures, tell)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** Round after round over the agents, until one answers or patience ends. */
+  async #persist(path: string, init: RequestInit, failures: Failures, tell: () => void): Promise<Response> {
+    const { patienceMs = defaultPatienceMs, laterPatienceMs = patienceMs } = this.#options
+    const deadline = Date.now() + (this.#answered ? laterPatienceMs : patienceMs)
+    let last: Response | undefined
     for (let tries = 1, waits = 0; ; tries++) {
       const at = this.#at
-      const answer = await this.#attempt(at, path, request, failures)
+      const answer = await this.#attempt(at, path, init, deadline, failures)
       if (answer && tries > 1 && init.method === 'DELETE' && answer.response.status === 404)
         return new Response(null, { status: 204 })
-      if (answer && (!answer.passing || Date.now() > deadline)) return answer.response
+      if (answer && !answer.passing) this.#answered = true
+      if (answer && !answer.passing) return answer.response
+      last = answer?.response ?? last
       // A stream that was read cannot be sent a second time; texts and file-backed blobs can.
-      if (init.body instanceof ReadableStream) throw unreachable(failures)
+      if (init.body instanceof ReadableStream) return last ?? fail(failures)
       // Others may have turned to the next agent already.
       if (this.#at === at) this.#at++
       if (tries % this.#known.length !== 0) continue
-      if (Date.now() > deadline || failures.strangers.size === this.#known.length) throw unreachable(failures)
-      if (waits === 1) this.#options.onWait?.(whyOf(failures))
-      await sleep(backOff(waits++), undefined, init.signal ? { signal: init.signal } : {})
+      const pause = backOff(waits++)
+      if (Date.now() + pause > deadline || failures.strangers.size === this.#known.length)
+        return last ?? fail(failures)
+      if (waits === 2) tell()
+      await sleep(pause, undefined, init.signal ? { signal: init.signal } : {})
     }
   }
 
@@ -79,15 +107,16 @@ export class Transport {
     at: number,
     path: string,
     init: RequestInit,
+    deadline: number,
     failures: Failures,
   ): Promise<{ response: Response; passing: boolean } | undefined> {
     const origin = this.#known[at % this.#known.length] ?? ''
     try {
-      const response = await fetchInTime(origin + path, init, this.#dispatcher)
-      const isPassing = response.status === 503 && passing.test(await response.clone().text())
+      const response = await fetchInTime(origin + path, init, this.#dispatcher, deadline)
+      const why = response.status === 503 ? passing.exec(await response.clone().text())?.[1] : undefined
       this.#noteAge(response.headers.get('submarine-age'))
-      if (isPassing) failures.reasons.set(origin, 'it has no leader, or too much to do')
-      return { response, passing: isPassing }
+      if (why) failures.reasons.set(origin, passingWords[why] ?? why)
+      return { response, passing: why !== undefined }
     } catch (error) {
       init.signal?.throwIfAborted()
       failures.reasons.set(origin, reasonOf(error))
@@ -110,14 +139,21 @@ interface Failures {
 }
 
 /** A fetch whose headers, and whose whole body if it is JSON, arrive in time. */
-async function fetchInTime(url: string, init: RequestInit, dispatcher: Agent): Promise<Response> {
+async function fetchInTime(
+  url: string,
+  init: RequestInit,
+  dispatcher: Agent,
+  deadline: number,
+): Promise<Response> {
   const late = new AbortController()
-  const limit = init.method === 'GET' ? patience.read : patience.write
+  // A read is let go of when patience ends; of a write the answer is worth the wait.
+  const left = Math.max(1000, deadline - Date.now())
+  const limit = init.method === 'GET' ? Math.min(patience.read, left) : patience.write
   // Sending a file takes as long as it takes; the dispatcher watches that it moves.
   const timer =
     init.body instanceof Blob
       ? undefined
-      : setTimeout(() => late.abort(new Error(`no answer within ${limit / 1000} s`)), limit)
+      : setTimeout(() => late.abort(new Error(`no answer within ${Math.round(limit / 1000)} s`)), limit)
   const signal = AbortSignal.any(init.signal ? [late.signal, init.signal] : [late.signal])
   try {
     const response = await fetch(url, { ...(init as object), dispatcher, redirect: 'error', signal })
@@ -167,11 +203,25 @@ function isDistrust(error: unknown): boolean {
   return /CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL/.test(cause?.code ?? '')
 }
 
+function waitingFor(failures: Failures): string {
+  const lacksLeader = [...failures.reasons.values()].includes(passingWords.no_leader ?? '')
+  const why = failures.reasons.size ? ` (${whyOf(failures)})` : ''
+  return `waiting for ${lacksLeader ? 'a leader' : 'an agent to answer'}${why}`
+}
+
+function once(job: () => void): () => void {
+  let done = false
+  return () => {
+    if (!done) job()
+    done = true
+  }
+}
+
 const whyOf = ({ reasons }: Failures) => [...reasons].map(([origin, why]) => `${origin}: ${why}`).join('; ')
 
-function unreachable(failures: Failures): ProblemError {
+function fail(failures: Failures): never {
   const hint = failures.strangers.size
     ? 'A certificate did not come from this cluster. If the cluster was made anew, run `submarine login` again.'
-    : 'Check that the agents run and that this machine reaches them.'
-  return new ProblemError('no_leader', `no agent answered (${whyOf(failures)})`, { hint })
+    : 'Check that the agents run and that this machine reaches them; SUBMARINE_PATIENCE_SECONDS lets it try for longer.'
+  throw new ProblemError('no_leader', `no agent answered (${whyOf(failures)})`, { hint })
 }

@@ -5,7 +5,7 @@ import { formatBytes, type Resources } from '../../contract/resources.ts'
 import type { State } from '../../contract/states.ts'
 import type { Style, Terminal } from '../terminal.ts'
 import { nodeGpus } from './gpus.ts'
-import { type Column, plain, properties, table } from './table.ts'
+import { type Column, counted, plain, properties, table } from './table.ts'
 
 const stateStyle: Record<State, Style> = {
   Accepted: 'dim',
@@ -74,6 +74,33 @@ const tagsOf = ({ spec, tags }: Experiment): string[] => [
   ...Object.entries(tags).map(([key, value]) => `${key}=${value}`),
 ]
 
+/** What it asked of the scheduler; the queue and the class always, the rest where it was given. */
+function schedulingOf(spec: Experiment['spec']): [string, string][] {
+  const { team, queue = 'default', priority, timeout_seconds, retries, array, loss_policy } = spec
+  const rows: [string, string][] = [
+    ['queue', queue + (team === undefined ? '' : `, for the team ${team}`)],
+    ['class', priority ?? "the queue's"],
+  ]
+  if (timeout_seconds !== undefined) rows.push(['timeout', formatDuration(timeout_seconds)])
+  if (retries)
+    rows.push(['retries', `${retries.limit}, after ${formatDuration(retries.backoff_seconds)} at first`])
+  if (array) rows.push(['array', arrayText(array)])
+  if (loss_policy) rows.push(['lost node', lossText(loss_policy)])
+  return rows
+}
+
+function arrayText({ indices, limit }: NonNullable<Experiment['spec']['array']>): string {
+  const [first = 0, last = 0] = [indices[0], indices.at(-1)]
+  const isRun = last - first === indices.length - 1
+  const shown = isRun
+    ? `${first}-${last}`
+    : `${indices.slice(0, 8).join(',')}${indices.length > 8 ? ',…' : ''}`
+  return `${counted(indices.length, 'task')} (${shown})${limit === undefined ? '' : `, ${limit} at once`}`
+}
+
+const lossText = (policy: NonNullable<Experiment['spec']['loss_policy']>): string =>
+  policy.kind === 'lease' ? `lease of ${formatDuration(policy.seconds)}` : policy.kind
+
 export function experimentDetails(terminal: Terminal, e: Experiment): string {
   const head = properties([
     ['id', e.id],
@@ -84,6 +111,7 @@ export function experimentDetails(terminal: Terminal, e: Experiment): string {
     ['created', e.created_at],
     ['started', e.started_at ?? '-'],
     ['finished', e.finished_at ?? '-'],
+    ...schedulingOf(e.spec),
     ['description', plain(e.description) || '-'],
     ['tags', plain(tagsOf(e).join(', ')) || '-'],
   ])

@@ -1,13 +1,17 @@
 import type { Explanation } from '../../contract/scheduling.ts'
 import type { Terminal } from '../terminal.ts'
-import { type Column, plain, table } from './table.ts'
+import { localTime } from './time.ts'
+import { type Column, counted, plain, table } from './table.ts'
 
 /** Of more nodes or names, only the number. */
 const mostShown = 12
 
-/** Where it goes, or why it waits: sentences first, then node by node. */
-export function explanationText(terminal: Terminal, why: Explanation): string {
+/** Where it goes, or why it waits: sentences first, then node by node. `tasks`: how many of it are not over. */
+export function explanationText(terminal: Terminal, why: Explanation, tasks: number): string {
   const parts = why.placeable ? placed(why, 'it would be placed now') : waiting(terminal, why)
+  const rest = tasks - why.placements.length
+  if (why.placements.length && rest > 0)
+    parts.push(`  and ${counted(rest, 'more task')} as room becomes free`)
   return parts.map((line) => `${line}\n`).join('')
 }
 
@@ -36,7 +40,7 @@ function waiting(terminal: Terminal, why: Explanation): string[] {
       (one) => `  ahead: ${plain(one.name)} of ${plain(one.owner)} (${one.workload}): ${plain(one.why)}`,
     ),
     ...(rest > 0 ? [`  and ${rest} more`] : []),
-    start ? `expected start: ${start.at}${start.confidence === 'low' ? ', a guess' : ' at the latest'}` : 'expected start: unknown, since something before it has no time limit', // prettier-ignore
+    start ? `expected start: ${localTime(start.at)}${start.confidence === 'low' ? ', a guess' : ' at the latest'}` : 'expected start: unknown, since something before it has no time limit', // prettier-ignore
     ...why.victims.map(
       (one) => `makes room for it: ${plain(one.name)} of ${plain(one.owner)} (${one.workload})`,
     ),

@@ -3,7 +3,8 @@ import { loadConfig, saveConfig } from '../connection/config.ts'
 import { type Connection, memberOrigins } from '../connection/open.ts'
 import { clusterDetails, eventLine, nodeDetails, nodeTable } from '../output/describe.ts'
 import { print, printItem } from '../output/print.ts'
-import { plain, properties } from '../output/table.ts'
+import { counted, plain, properties } from '../output/table.ts'
+import { agree, confirm } from '../prompt.ts'
 import { type CommonOptions, connected, consistencyOf, readVerb, type Tool, verb } from '../tool.ts'
 import { watchEvents } from '../connection/watch.ts'
 import { learnMembers } from '../connection/open.ts'
@@ -61,10 +62,15 @@ export function nodeVerbs(program: Command, tool: Tool): void {
   nodeOperationVerbs(node, tool)
   verb(node, 'remove <name>', 'remove a node for good, by name or id; its agent stops and cannot come back')
     .option('--force', 'although it runs tasks (they count as failed) or holds the only copy of something')
-    .action((name: string, options: CommonOptions & { force?: boolean }) =>
+    .option('--yes', 'do not ask')
+    .action((name: string, options: CommonOptions & { force?: boolean; yes?: boolean }) =>
       connected(tool, options, async ({ client }) => {
         // Looked up first: a repeat after an answer that was lost would find nothing.
         const found = await client.call('nodes.get', { params: { node: name } })
+        const ends = found.tasks ? `, ends ${counted(found.tasks, 'task')} there` : ''
+        const question = () =>
+          confirm(tool.terminal, `This removes ${plain(found.name)} (${found.id}) for good${ends}. Go on?`)
+        await agree(tool.terminal, 'node remove', { yes: options.yes, question })
         const query = { force: options.force ? ('1' as const) : ('0' as const) }
         await client.call('nodes.remove', { params: { node: found.id }, query })
         const removed = { id: found.id, name: found.name, removed: true }

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { ProblemError } from '../../contract/problem.ts'
-import { type State, states } from '../../contract/states.ts'
+import { isFinal, type State, states } from '../../contract/states.ts'
 import { type Connection, learnMembers } from '../connection/open.ts'
 import { Exit, UsageError } from '../failure.ts'
 import { explanationText } from '../output/explain.ts'
@@ -53,7 +53,7 @@ function submitVerb(experiment: Command, tool: Tool): void {
         const show = (e: typeof created) =>
           print(terminal, options.output, e, () =>
             options.dryRun
-              ? `valid: ${e.name}\n${e.plan ? explanationText(terminal, e.plan) : ''}`
+              ? `valid: ${e.name}\n${e.plan ? explanationText(terminal, e.plan, e.tasks.length) : ''}`
               : wait
                 ? experimentDetails(terminal, e)
                 : `${e.id}\n`,
@@ -188,9 +188,10 @@ function stopVerbs(experiment: Command, tool: Tool): void {
     (id: string, options: CommonOptions) =>
       connected(tool, options, async ({ client }) => {
         const query = consistencyOf(options)
-        const params = { experiment: (await findExperiment(client, id, query)).id }
-        const why = await client.call('experiments.explanation', { params, query })
-        print(terminal, options.output, why, () => explanationText(terminal, why))
+        const found = await findExperiment(client, id, query)
+        const why = await client.call('experiments.explanation', { params: { experiment: found.id }, query })
+        const going = found.tasks.filter(({ state }) => !isFinal(state)).length
+        print(terminal, options.output, why, () => explanationText(terminal, why, going))
       }),
   )
   readVerb(experiment, 'events <id>', 'what happened to it and its tasks, oldest first').action(

@@ -38,7 +38,8 @@ function importVerb(image: Command, tool: Tool): void {
     .action(async (given: string, options: CommonOptions & { name?: string }) => {
       const file = path.resolve(terminal.cwd, given)
       const found = await stat(file).catch(() => undefined)
-      if (!found?.isFile()) throw new UsageError(`there is no file ${given}`)
+      if (!found) throw new UsageError(`there is no file ${given}`)
+      if (!found.isFile()) throw new UsageError(`${given} is no file`, notAFile)
       await connected(tool, options, async (connection) => {
         await learnMembers(connection)
         const meter = new Meter(terminal, 'sent', found.size)
@@ -52,6 +53,9 @@ function importVerb(image: Command, tool: Tool): void {
       })
     })
 }
+
+const notAFile =
+  'Give an image archive: what `docker save IMAGE -o FILE` writes, or an OCI layout packed with `tar -cf FILE -C FOLDER .`'
 
 const importedLine = ({ names, id, bytes, layers, copies }: Image): string =>
   `${plain(names.join(', '))}  ${id.slice(0, 19)}  ${formatBytes(bytes)} in ${layers ?? 0} layers on ${copies} ${copies === 1 ? 'node' : 'nodes'}\n`

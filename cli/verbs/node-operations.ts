@@ -1,10 +1,10 @@
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import type { Node } from '../../contract/nodes.ts'
 import { UsageError } from '../failure.ts'
 import { print } from '../output/print.ts'
 import { plain } from '../output/table.ts'
 import { type CommonOptions, connected, type Tool, verb } from '../tool.ts'
-import { durationOption, nameOption, wholeOption } from './options.ts'
+import { durationOption, nameOption } from './options.ts'
 
 /** What an admin does with a host. */
 export function nodeOperationVerbs(node: Command, tool: Tool): void {
@@ -30,8 +30,8 @@ export function nodeOperationVerbs(node: Command, tool: Tool): void {
 
 function cordonVerbs(node: Command, tool: Tool): void {
   verb(node, 'cordon <name>', 'it takes nothing new; what runs goes on')
-    .option('--reason <text>', 'for the people who wonder', '')
-    .action((name: string, { reason, ...options }: CommonOptions & { reason: string }) =>
+    .option('--reason <text>', 'for the people who wonder')
+    .action((name: string, { reason = '', ...options }: CommonOptions & { reason?: string }) =>
       connected(tool, options, async ({ client }) => {
         const done = await client.call('nodes.cordon', { params: { node: name }, body: { reason } })
         print(tool.terminal, options.output, done, () => `${plain(done.name)} takes nothing new\n`)
@@ -45,15 +45,22 @@ function cordonVerbs(node: Command, tool: Tool): void {
   )
 }
 
+/** At most an hour; none at all is a grace too. */
+function graceOption(text: string): number {
+  const seconds = /^0+\s*(s|secs?|seconds?)?$/.test(text) ? 0 : durationOption(text)
+  if (seconds <= 3600) return seconds
+  throw new InvalidArgumentError('expected at most 1h.')
+}
+
 interface DrainOptions extends CommonOptions {
-  reason: string
+  reason?: string
   deadline?: number
   grace?: number
   powerOff?: boolean
 }
 
 function drainVerbs(node: Command, tool: Tool): void {
-  const body = ({ reason, deadline = 0, grace }: DrainOptions) => ({
+  const body = ({ reason = '', deadline = 0, grace }: DrainOptions) => ({
     reason,
     deadline_seconds: deadline,
     ...(grace === undefined ? {} : { grace_seconds: grace }),
@@ -65,8 +72,8 @@ function drainVerbs(node: Command, tool: Tool): void {
         'so long what runs may go on; default: it is stopped now',
         durationOption,
       )
-      .option('--grace <seconds>', 'from SIGTERM to SIGKILL; default: each task’s own', wholeOption(0, 3600))
-      .option('--reason <text>', 'for the people who wonder', '')
+      .option('--grace <duration>', 'from SIGTERM to SIGKILL; default: each task’s own', graceOption)
+      .option('--reason <text>', 'for the people who wonder')
   drainOptions(verb(node, 'drain <name>', 'empty it: what is stopped waits for another place'))
     .option('--power-off', 'it will be switched off: its vote and leadership go to others')
     .action((name: string, options: DrainOptions) =>

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { Client } from '../../contract/client.ts'
 import { formatConstraint, parseConstraint } from '../../contract/constraint.ts'
 import { formatDuration, parseDuration } from '../../contract/duration.ts'
 import type { QueueInput, QuotaInput, QuotaUse } from '../../contract/order.ts'
@@ -283,8 +284,7 @@ export function reservationVerbs(program: Command, tool: Tool): void {
   readVerb(reservation, 'list', 'reservations, the earliest first').action((options: CommonOptions) =>
     connected(tool, options, async ({ client }) => {
       const page = await collect((query) => client.call('reservations.list', { query: { ...query, ...consistencyOf(options) } })) // prettier-ignore
-      const nodes = await collect((query) => client.call('nodes.list', { query: { ...query, ...consistencyOf(options) } })) // prettier-ignore
-      const names = new Map(nodes.items.map(({ id, name }) => [id, name]))
+      const names = await namesOfNodes(client, options)
       print(terminal, options.output, page, () => reservationTable(page.items, names))
     }),
   )
@@ -301,7 +301,8 @@ export function reservationVerbs(program: Command, tool: Tool): void {
         const done = await client.call('reservations.create', {
           body: reservationOf(name, options),
         })
-        print(terminal, options.output, done, () => reservationTable([done], new Map()))
+        const names = await namesOfNodes(client, options)
+        print(terminal, options.output, done, () => reservationTable([done], names))
       }),
     )
   verb(reservation, 'delete <id>', 'take a reservation back, by id or name').action(
@@ -311,6 +312,11 @@ export function reservationVerbs(program: Command, tool: Tool): void {
         print(terminal, options.output, { id, deleted: true }, () => `reservation ${plain(id)} deleted\n`)
       }),
   )
+}
+
+async function namesOfNodes(client: Client, options: CommonOptions): Promise<ReadonlyMap<string, string>> {
+  const nodes = await collect((query) => client.call('nodes.list', { query: { ...query, ...consistencyOf(options) } })) // prettier-ignore
+  return new Map(nodes.items.map(({ id, name }) => [id, name]))
 }
 
 function reservationOf(name: string, options: ReserveOptions) {

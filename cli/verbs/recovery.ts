@@ -1,10 +1,9 @@
 import type { Command } from 'commander'
 import path from 'node:path'
 import type { Recovered, RecoveryPlan, Restored } from '../agent-module.ts'
-import { Exit, exitCode, UsageError } from '../failure.ts'
 import { print } from '../output/print.ts'
 import { counted, plain, properties, table } from '../output/table.ts'
-import { confirmByTyping } from '../prompt.ts'
+import { agree, confirmByTyping, notAsked } from '../prompt.ts'
 import { type CommonOptions, type Tool, withOutput } from '../tool.ts'
 import { knownPassphrase, type PassphraseOptions, passphraseOption } from './backup.ts'
 import { hostPortOption, nameOption } from './options.ts'
@@ -93,11 +92,7 @@ const failedText = (tasks: readonly string[]) => plain(tasks.join(', ')) || 'non
 
 async function recover(tool: Tool, options: RecoverOptions): Promise<void> {
   const { terminal } = tool
-  if (!options.yes && !terminal.interactive)
-    throw new UsageError(
-      'recover asks before it acts, and there is no terminal',
-      'Give --yes if it is meant.',
-    )
+  if (!options.yes && !terminal.interactive) throw notAsked('recover')
   const agent = await tool.loadAgent()
   const opened = await agent.openRecovery(path.resolve(terminal.cwd, options.fromData))
   if ('finished' in opened) {
@@ -107,11 +102,8 @@ async function recover(tool: Tool, options: RecoverOptions): Promise<void> {
   try {
     terminal.err(planText(opened.plan))
     const { name } = opened.plan.cluster
-    if (
-      !options.yes &&
-      !(await confirmByTyping(terminal, `To go on, type the cluster's name (${name}):`, name))
-    )
-      throw new Exit(exitCode.failure, 'Nothing was changed.')
+    const question = () => confirmByTyping(terminal, `To go on, type the cluster's name (${name}):`, name)
+    await agree(terminal, 'recover', { yes: options.yes, question })
     const recovered = await opened.carryOut()
     print(terminal, options.output, recovered, () => recoveredText(recovered))
     terminal.err(nextSteps(options.fromData, opened.plan.same_authority))

@@ -68,7 +68,7 @@ async function run(tool: Tool, command: string[], options: RunOptions): Promise<
   refuseBadSpec(spec)
   if (options.dryRun) return dryRun(tool, spec, options)
   const listing = options.upload ? await listFolder(terminal.cwd) : undefined
-  await connected(tool, options, async (connection) => {
+  await connected(tool, { ...options, wait: !options.detach }, async (connection) => {
     if (listing?.paths.length) spec.code = await uploadFolder(terminal, connection, listing)
     const experiment = await connection.client.call('experiments.create', { body: spec })
     if (options.detach) return print(terminal, options.output, experiment, () => `${experiment.id}\n`)
@@ -87,7 +87,7 @@ async function dryRun(tool: Tool, spec: ExperimentInput, options: RunOptions): P
   await connected(tool, options, async ({ client }) => {
     const made = await client.call('experiments.create', { query: { dry_run: '1' }, body: spec })
     print(terminal, options.output, made, () =>
-      made.plan ? explanationText(terminal, made.plan) : `valid: ${made.name}\n`,
+      made.plan ? explanationText(terminal, made.plan, made.tasks.length) : `valid: ${made.name}\n`,
     )
   })
 }

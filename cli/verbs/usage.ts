@@ -28,6 +28,8 @@ export function usageVerbs(program: Command, tool: Tool): void {
     .action((options: UsageOptions) =>
       connected(tool, options, async ({ client }) => {
         const { by, from, to } = options
+        if (options.csv && options.output !== 'table')
+          throw new UsageError('--csv and --output exclude each other', 'Give one of them.')
         const query = { by, ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) }
         if (options.csv) return terminal.out(await (await client.raw('usage.csv', { query })).text())
         const report = await client.call('usage.get', { query })

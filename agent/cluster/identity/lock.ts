@@ -29,7 +29,7 @@ export async function lockFolder(path: string): Promise<() => Promise<void>> {
   } finally {
     await rm(draft, { force: true })
   }
-  throw inUse(path, undefined)
+  throw new FolderInUse(path, undefined)
 }
 
 async function take(draft: string, path: string, generation: number): Promise<boolean> {
@@ -61,7 +61,7 @@ async function checkGone(path: string, generation: number): Promise<void> {
     if (!hasCode(error, 'ENOENT')) throw error
   })
   const holder = parse(text ?? '')
-  if (holder && startOf(holder.pid) === holder.started) throw inUse(path, holder.pid)
+  if (holder && startOf(holder.pid) === holder.started) throw new FolderInUse(path, holder.pid)
 }
 
 async function generations(path: string): Promise<number[]> {
@@ -74,12 +74,16 @@ async function generations(path: string): Promise<number[]> {
     .map(Number)
 }
 
-const inUse = (path: string, pid: number | undefined) =>
-  new ProblemError(
-    'conflict',
-    `the data folder is in use by another agent${pid ? ` (pid ${pid})` : ''}: ${dirname(path)}`,
-    { hint: 'Stop that agent first, or give this one a folder of its own with --data.' },
-  )
+/** Its agent runs. */
+export class FolderInUse extends ProblemError {
+  constructor(path: string, pid: number | undefined) {
+    super(
+      'conflict',
+      `the data folder is in use by another agent${pid ? ` (pid ${pid})` : ''}: ${dirname(path)}`,
+      { hint: 'Stop that agent first, or give this one a folder of its own with --data.' },
+    )
+  }
+}
 
 /** Undefined for a released lock, and for one that a crash of the whole machine left unwritten. */
 function parse(text: string): Holder | undefined {

@@ -28,7 +28,7 @@ export function checkQueue(state: Pick<State, 'queues'>, spec: ExperimentSpec): 
 }
 
 const refusal = (pointer: string, message: string) =>
-  new ProblemError('invalid_spec', message, { errors: [{ pointer, message }] })
+  new ProblemError('invalid_spec', undefined, { errors: [{ pointer, message }] })
 
 /** Before anything is placed: no quota may be passed by it. */
 export function checkQuota(tx: Transaction, workload: Workload, tasks: readonly TaskRow[]): void {

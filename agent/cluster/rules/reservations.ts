@@ -39,7 +39,9 @@ export function create(
 function checkNode(tx: Transaction, node: NodeRow, row: ReservationRow, overRunning: boolean): void {
   const all = node.gpus.length
   if (row.gpus !== null && row.gpus > all)
-    throw new ProblemError('conflict', `${node.name} has ${all} GPUs, not ${row.gpus}`)
+    throw new ProblemError('conflict', `${node.name} has ${all} GPUs, not ${row.gpus}`, {
+      hint: 'Reserve fewer of each node, or leave the number out for whole nodes.',
+    })
   const same = [...tx.state.reservations.values()].filter(
     (other) => other.nodes.includes(node.id) && overlaps(other, row),
   )
@@ -47,7 +49,13 @@ function checkNode(tx: Transaction, node: NodeRow, row: ReservationRow, overRunn
   const sum = same.reduce((gpus, other) => gpus + (other.gpus ?? all), row.gpus ?? all)
   const first = whole ?? same[0]
   if (first && (whole || sum > all))
-    throw new ProblemError('conflict', `${node.name} is reserved already (${first.name}) from ${first.starts_at} to ${first.ends_at}`) // prettier-ignore
+    throw new ProblemError(
+      'conflict',
+      `${node.name} is reserved already (${first.name}) from ${first.starts_at} to ${first.ends_at}`,
+      {
+        hint: 'Choose another time or other nodes, or delete that one first; see `submarine reservation list`.',
+      },
+    )
   if (overRunning) return
   const at = Math.max(Date.parse(row.starts_at), Date.parse(tx.at))
   const staying = holdersOf(tx.state, node.id).filter((task) => {
