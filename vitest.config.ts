@@ -13,7 +13,7 @@ export default defineConfig({
           include: [
             '{raft,contract,agent,cli,main,resources}/**/*.test.ts',
             'renderer/**/*.test.ts',
-            'test/{unit,sim,model,history}/**/*.test.ts',
+            'test/{unit,sim,simulate,model,history}/**/*.test.ts',
             'bench/**/*.test.ts',
           ],
           testTimeout: 20_000,

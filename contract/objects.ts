@@ -151,7 +151,7 @@ export const Task = z
     array_index: z.int().optional().describe('Its place in the task array.'),
     evict: z
       .object({
-        cause: z.enum(['preempted', 'drained', 'retry', 'idle', 'device_lost']),
+        cause: z.enum(['preempted', 'drained', 'retry', 'idle', 'device_lost', 'reserved']),
         reason: Reason,
         grace_seconds: z.int(),
         then: z.enum(['queue', 'stop', 'fail']),

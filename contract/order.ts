@@ -81,7 +81,9 @@ export const ReservationInput = z
     over_running: z
       .boolean()
       .default(false)
-      .describe('Although tasks of others may still run there when it begins; they run on to their end.'),
+      .describe(
+        'Although tasks of others may still run there when it begins; those with a time limit run on to it, the others make room then and wait again.',
+      ),
   })
   .meta({ id: 'ReservationInput' })
 export type ReservationInput = z.input<typeof ReservationInput>

@@ -225,7 +225,7 @@ export interface TaskRow extends Versioned {
 }
 
 export interface Eviction {
-  readonly cause: 'preempted' | 'drained' | 'retry' | 'idle' | 'device_lost'
+  readonly cause: 'preempted' | 'drained' | 'retry' | 'idle' | 'device_lost' | 'reserved'
   readonly reason: Reason
   /** From SIGTERM to SIGKILL. */
   readonly grace_seconds: number

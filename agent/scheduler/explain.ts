@@ -43,7 +43,7 @@ export function* explainSteps(
   const placeable = seen.placements.length > 0
   const expected_start = placeable
     ? { at: new Date(surroundings.now).toISOString(), confidence: 'high' as const }
-    : yield* estimate(index, { plan, surroundings, entry, before })
+    : yield* estimate(index, { state, plan, surroundings, entry, before })
   return {
     workload: id,
     placeable,

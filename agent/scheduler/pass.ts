@@ -15,6 +15,7 @@ import { Leavers } from './leavers.ts'
 import { type Bounds, hasRoom, noBounds, type PlaceContext, placeGang } from './place.ts'
 import type { Plan, Preemption } from './plan.ts'
 import { findVictims } from './preemption.ts'
+import { overruns } from './overruns.ts'
 import { Calendar } from './reservations.ts'
 import { shareTable } from './shares.ts'
 import type { Surroundings } from './surroundings.ts'
@@ -93,10 +94,12 @@ export class Pass {
     this.#board.refresh(this.#surroundings)
     yield
     this.#holds.push(...nominationHolds(this.#index, this.#state, this.#surroundings.now))
+    const evict = overruns(this.#index, this.#state, this.#surroundings.now)
+    for (const { tasks } of evict) for (const task of tasks) this.#leaving.add(task)
     yield* this.#runPool('gpu')
     yield* this.#runPool('cpu')
     const place = [...this.#place].map(([workload, placements]) => ({ workload, placements }))
-    return { place, wait: this.#wait, preempt: this.#preempt, holds: this.#holds }
+    return { place, wait: this.#wait, preempt: this.#preempt, evict, holds: this.#holds }
   }
 
   undo(): void {

@@ -4,6 +4,7 @@ import type { State } from '../cluster/state.ts'
 import { ClusterIndex, finish } from './cluster-index.ts'
 import { Pass, type PassOptions } from './pass.ts'
 import type { Hold } from './holds.ts'
+import type { Eviction } from './overruns.ts'
 import type { Surroundings } from './surroundings.ts'
 
 export type { Surroundings } from './surroundings.ts'
@@ -16,6 +17,8 @@ export interface Plan {
   readonly place: readonly { readonly workload: string; readonly placements: readonly Placement[] }[]
   readonly wait: readonly { readonly workload: string; readonly reason: Reason }[]
   readonly preempt: readonly Preemption[]
+  /** What has to leave the devices of a reservation that has begun. */
+  readonly evict: readonly Eviction[]
   /** Room that is kept for those who could not be placed yet. */
   readonly holds: readonly Hold[]
 }

@@ -139,8 +139,9 @@ export class Planner {
   }
 
   /** Each command is checked again where it is applied; one that is refused stands in no other's way. */
-  async #propose({ place, preempt, wait }: Plan, state: State): Promise<void> {
+  async #propose({ place, preempt, evict, wait }: Plan, state: State): Promise<void> {
     const commands: Command[] = [
+      ...evict.map((eviction) => ({ type: 'workload.evict' as const, ...eviction })),
       ...preempt.map((preemption) => ({ type: 'workload.preempt' as const, ...preemption })),
       ...place.map(({ workload: id, placements }) => ({ type: 'workload.place' as const, id, placements })),
     ]

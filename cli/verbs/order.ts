@@ -295,7 +295,10 @@ export function reservationVerbs(program: Command, tool: Tool): void {
     .option('--from <time>', 'when it begins, such as 2026-01-31T08:00:00Z or +2h (default: now)', timeOption)
     .option('--to <time>', 'when it ends', timeOption)
     .option('--duration <duration>', 'how long it lasts, instead of --to', spanOption)
-    .option('--over-running', 'although work of others may still run there when it begins')
+    .option(
+      '--over-running',
+      'although work of others may still run there when it begins; what has no time limit makes room then',
+    )
     .action((name: string, options: ReserveOptions) =>
       connected(tool, options, async ({ client }) => {
         const done = await client.call('reservations.create', {

@@ -12,8 +12,11 @@ export type Policy = (lab: Lab) => Command[]
 
 /** The production planner, on the index that follows the state. */
 export const planner: Policy = (lab) => {
-  const { place, preempt } = finish(planSteps(lab.index, lab.state, calm(lab.now), { tell: 'nothing' }))
+  const { place, preempt, evict } = finish(
+    planSteps(lab.index, lab.state, calm(lab.now), { tell: 'nothing' }),
+  )
   return [
+    ...evict.map((eviction) => ({ type: 'workload.evict' as const, ...eviction })),
     ...preempt.map((preemption) => ({ type: 'workload.preempt' as const, ...preemption })),
     ...place.map(({ workload: id, placements }) => ({ type: 'workload.place' as const, id, placements })),
   ]

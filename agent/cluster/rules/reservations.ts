@@ -65,7 +65,7 @@ function checkNode(tx: Transaction, node: NodeRow, row: ReservationRow, overRunn
   const gpus = new Set(staying.flatMap((task) => task.gpus)).size
   if (row.gpus === null ? staying.length === 0 : gpus + sum <= all) return
   throw new ProblemError('conflict', `${staying[0]?.id} may still run on ${node.name} when the reservation begins`, {
-    hint: 'Let it begin later, drain the node, or reserve it over what runs: that runs on to its end.',
+    hint: 'Let it begin later, drain the node, or reserve it over what runs: that runs on to its time limit, or makes room when it begins if it has none.',
   }) // prettier-ignore
 }
 
