@@ -1,6 +1,6 @@
 import { Level } from 'level'
 import type { Applied, SessionRow, StateMachine } from '../../raft/index.ts'
-import { decodePut } from './protocol.ts'
+import { decodePut, keyOf } from './protocol.ts'
 
 type Db = Level<string, Buffer>
 
@@ -10,20 +10,35 @@ const KEY = 'k!'
 const EMPTY = new Uint8Array(0)
 const CHUNK = 64 << 10
 
+/** One key. */
+interface Cell {
+  /** Its key in LevelDB. */
+  readonly row: string
+  /** As it came. Overwritten in place where an image does not need it: most of what lives would be garbage otherwise. */
+  put: Buffer
+  /** The image during which it last was replaced, and what that image shows; undefined for a key that it does not have. */
+  replacedIn: number
+  before: Buffer | undefined
+  /** Not flushed yet. */
+  dirty: boolean
+}
+
 /** A key-value state machine as the agent's: values in memory, LevelDB as their durable copy, unsynced. */
 export class KeyValueMachine implements StateMachine {
   readonly #db: Db
   #applied: number
-  #values: Map<string, Buffer>
-  /** What was written while an image of `#values` is being read; undefined when none is. */
-  #overlay: Map<string, Buffer> | undefined
-  #dirty = new Map<string, Buffer>()
+  #cells = new Map<string, Cell>()
+  #dirty: Cell[] = []
+  /** The number of the last image, and whether it is still being read. */
+  #image = 0
+  #reading = false
+  /** What was replaced meanwhile. */
+  #replaced: Cell[] = []
   readonly #rows: readonly SessionRow[]
 
-  private constructor(db: Db, applied: number, values: Map<string, Buffer>, rows: readonly SessionRow[]) {
+  private constructor(db: Db, applied: number, rows: readonly SessionRow[]) {
     this.#db = db
     this.#applied = applied
-    this.#values = values
     this.#rows = rows
   }
 
@@ -31,23 +46,25 @@ export class KeyValueMachine implements StateMachine {
     const db: Db = new Level(dir, { valueEncoding: 'buffer', compression: false, writeBufferSize: 16 << 20 })
     await db.open()
     const applied = Number((await db.get(APPLIED))?.toString() ?? 0)
-    const values = new Map<string, Buffer>()
     const rows: SessionRow[] = []
-    for await (const [key, value] of db.iterator({ gte: KEY, lt: 'l' })) values.set(key.slice(2), value)
     for await (const [key, value] of db.iterator({ gte: SESSION, lt: 't' }))
       rows.push({ key: key.slice(2), value })
-    return new KeyValueMachine(db, applied, values, rows)
+    const machine = new KeyValueMachine(db, applied, rows)
+    for await (const [, put] of db.iterator({ gte: KEY, lt: 'l' })) machine.#put(put)
+    machine.#takeDirty()
+    return machine
   }
 
   get applied(): number {
     return this.#applied
   }
   get keys(): number {
-    return this.#values.size
+    return this.#cells.size
   }
 
-  get(key: string): Buffer | undefined {
-    return this.#overlay?.get(key) ?? this.#values.get(key)
+  get(key: string): Uint8Array | undefined {
+    const cell = this.#cells.get(key)
+    return cell && decodePut(cell.put).value
   }
 
   async sessions(): Promise<readonly SessionRow[]> {
@@ -55,67 +72,91 @@ export class KeyValueMachine implements StateMachine {
   }
 
   apply({ index, data }: Applied): Uint8Array {
-    const { key, value } = decodePut(data)
-    // A copy: the command shares memory with the message it came in, which would stay as long as the value.
-    const own = Buffer.from(value)
-    ;(this.#overlay ?? this.#values).set(key, own)
-    this.#dirty.set(key, own)
+    this.#put(data)
     this.#applied = index
     return EMPTY
+  }
+
+  /** Copies it: the command shares memory with the message it came in, which would stay as long as the value. */
+  #put(put: Uint8Array): void {
+    const key = keyOf(put)
+    let cell = this.#cells.get(key)
+    if (!cell) {
+      cell = { row: KEY + key, put: Buffer.from(put), replacedIn: this.#image, before: undefined, dirty: false }
+      this.#cells.set(key, cell)
+    } else if (this.#reading && cell.replacedIn !== this.#image) {
+      cell.before = cell.put
+      cell.replacedIn = this.#image
+      this.#replaced.push(cell)
+      cell.put = Buffer.from(put)
+    } else if (cell.put.length === put.length) cell.put.set(put)
+    else cell.put = Buffer.from(put)
+    if (cell.dirty) return
+    cell.dirty = true
+    this.#dirty.push(cell)
   }
 
   async flush(applied: number, rows: readonly SessionRow[], sync: boolean): Promise<void> {
     // Chained: half the cost of an array of operations.
     const batch = this.#db.batch().put(APPLIED, Buffer.from(String(applied)))
-    for (const [key, value] of this.#dirty) batch.put(KEY + key, value)
+    for (const { row, put } of this.#takeDirty()) batch.put(row, put)
     for (const { key, value } of rows)
       if (value) batch.put(SESSION + key, value as Buffer)
       else batch.del(SESSION + key)
-    this.#dirty = new Map()
     await batch.write({ sync })
+  }
+
+  #takeDirty(): readonly Cell[] {
+    const cells = this.#dirty
+    this.#dirty = []
+    for (const cell of cells) cell.dirty = false
+    return cells
   }
 
   snapshot(): { index: number; data: AsyncIterable<Uint8Array> } {
     this.#endImage()
-    this.#overlay = new Map()
-    return { index: this.#applied, data: this.#image(this.#values) }
+    this.#image++
+    this.#reading = true
+    return { index: this.#applied, data: this.#readImage(this.#image) }
   }
 
-  /** Puts as they were written, each with its length. */
-  async *#image(values: ReadonlyMap<string, Buffer>): AsyncIterable<Uint8Array> {
+  /** Puts as they came, each with its length. */
+  async *#readImage(image: number): AsyncIterable<Uint8Array> {
     let chunk = Buffer.allocUnsafe(2 * CHUNK)
     let at = 0
-    for (const [key, value] of values) {
-      const length = 1 + key.length + value.length
-      if (at + 4 + length > chunk.length) {
+    for (const cell of this.#cells.values()) {
+      const put = cell.replacedIn === image ? cell.before : cell.put
+      if (!put) continue
+      if (at + 4 + put.length > chunk.length) {
         yield chunk.subarray(0, at)
-        chunk = Buffer.allocUnsafe(Math.max(2 * CHUNK, 4 + length))
+        if (image !== this.#image) throw new Error('a newer image was begun')
+        chunk = Buffer.allocUnsafe(Math.max(2 * CHUNK, 4 + put.length))
         at = 0
       }
-      at = chunk.writeUInt32LE(length, at)
-      chunk[at++] = key.length
-      at += chunk.write(key, at, 'latin1')
-      at += value.copy(chunk, at)
+      at = chunk.writeUInt32LE(put.length, at)
+      chunk.set(put, at)
+      at += put.length
     }
     if (at > 0) yield chunk.subarray(0, at)
     this.#endImage()
   }
 
   #endImage(): void {
-    const overlay = this.#overlay
-    this.#overlay = undefined
-    for (const [key, value] of overlay ?? []) this.#values.set(key, value)
+    for (const cell of this.#replaced) cell.before = undefined
+    this.#replaced = []
+    this.#reading = false
   }
 
   async restore(index: number, rows: readonly SessionRow[], data: AsyncIterable<Uint8Array>): Promise<void> {
     await this.#db.clear()
-    this.#overlay = undefined
-    this.#values = new Map()
-    this.#dirty = new Map()
+    this.#endImage()
+    this.#image++
+    this.#cells = new Map()
+    this.#dirty = []
     let rest: Buffer = Buffer.alloc(0)
     for await (const chunk of data) {
       rest = this.#restorePuts(rest.length > 0 ? Buffer.concat([rest, chunk]) : Buffer.from(chunk))
-      if (this.#dirty.size >= 1000) await this.flush(0, [], false)
+      if (this.#dirty.length >= 1000) await this.flush(0, [], false)
     }
     this.#applied = index
     await this.flush(index, rows, true)
@@ -127,10 +168,7 @@ export class KeyValueMachine implements StateMachine {
     while (data.length - at >= 4) {
       const end = at + 4 + data.readUInt32LE(at)
       if (end > data.length) break
-      const { key, value } = decodePut(data.subarray(at + 4, end))
-      const own = Buffer.from(value)
-      this.#values.set(key, own)
-      this.#dirty.set(key, own)
+      this.#put(data.subarray(at + 4, end))
       at = end
     }
     return data.subarray(at)

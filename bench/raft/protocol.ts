@@ -81,9 +81,11 @@ export function encodeWrite(id: number, key: string, value: Uint8Array): Buffer 
   return out
 }
 
-export function decodePut(data: Uint8Array): { key: string; value: Uint8Array } {
-  const end = 1 + (data[0] ?? 0)
-  const bytes = Buffer.isBuffer(data) ? data : Buffer.from(data.buffer, data.byteOffset, data.length)
-  const key = bytes.toString('latin1', 1, end)
-  return { key, value: data.subarray(end) }
+export function keyOf(put: Uint8Array): string {
+  const bytes = Buffer.isBuffer(put) ? put : Buffer.from(put.buffer, put.byteOffset, put.length)
+  return bytes.toString('latin1', 1, 1 + (put[0] ?? 0))
+}
+
+export function decodePut(put: Uint8Array): { key: string; value: Uint8Array } {
+  return { key: keyOf(put), value: put.subarray(1 + (put[0] ?? 0)) }
 }
