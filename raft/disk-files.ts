@@ -57,6 +57,10 @@ async function* pieces(
   let waiting: Uint8Array[] = []
   let bytes = 0
   for await (const piece of data) {
+    if (bytes === 0 && piece.length >= PIECE) {
+      yield piece
+      continue
+    }
     waiting.push(piece)
     bytes += piece.length
     if (bytes < PIECE) continue

@@ -59,8 +59,8 @@ export interface DriverOptions {
   /** A follower campaigns after a silence of one to two times this. */
   readonly electionMs: number
   /**
-   * A snapshot is taken after so many entries or bytes of log. Of a state larger than 1 MiB only when the log is about as
-   * long as its last snapshot, or four times `snapshotBytes`.
+   * A snapshot is taken after so many entries or bytes of log. Of a state larger than 1 MiB only when the log is about
+   * twice as long as its last snapshot, or four times `snapshotBytes`.
    */
   readonly snapshotEntries: number
   readonly snapshotBytes: number

@@ -10,6 +10,8 @@ import { RaftError, assertInvariant, type Index, type SnapshotMessage } from './
 
 /** Bytes that a snapshot may have without being put off for its size. */
 const SMALL_STATE = 1 << 20
+/** So many bytes of log are worth one byte of a large state's snapshot. */
+const LOG_PER_STATE = 2
 /** The log, which lies in memory, grows to so many times `snapshotBytes`, however large the state. */
 const MAX_LOG = 4
 
@@ -80,8 +82,8 @@ export class Snapshots {
   }
 
   /**
-   * After so many entries or bytes of log, and when the log is as long as a snapshot of a large state: each byte of log
-   * then costs about one byte of snapshot, however large the state (thesis 5.1.3).
+   * After so many entries or bytes of log, and when the log is twice as long as a snapshot of a large state: each byte of
+   * log then costs about half a byte of snapshot, however large the state (thesis 5.1.3).
    */
   #isDue(index: Index, have: Index): boolean {
     const { snapshotEntries, snapshotBytes } = this.#options
@@ -89,7 +91,7 @@ export class Snapshots {
     const grown = store.bytesAfter(have)
     if (index - have < snapshotEntries && grown < snapshotBytes) return false
     const last = store.snapshot()?.bytes ?? 0
-    return grown >= Math.min(last - SMALL_STATE, MAX_LOG * snapshotBytes)
+    return grown >= Math.min(LOG_PER_STATE * (last - SMALL_STATE), MAX_LOG * snapshotBytes)
   }
 
   /** The wish may be older than the last snapshot. */

@@ -8,7 +8,15 @@ const APPLIED = 'applied'
 const SESSION = 's!'
 const KEY = 'k!'
 const EMPTY = new Uint8Array(0)
-const CHUNK = 64 << 10
+const CHUNK = 256 << 10
+
+// Rows are small, read at open only, and each is written again and again: larger blocks and more of them merged in memory.
+const LEVEL_OPTIONS = {
+  valueEncoding: 'buffer',
+  compression: false,
+  writeBufferSize: 32 << 20,
+  blockSize: 64 << 10,
+} as const
 
 /** One key. */
 interface Cell {
@@ -43,7 +51,7 @@ export class KeyValueMachine implements StateMachine {
   }
 
   static async open(dir: string): Promise<KeyValueMachine> {
-    const db: Db = new Level(dir, { valueEncoding: 'buffer', compression: false, writeBufferSize: 16 << 20 })
+    const db: Db = new Level(dir, LEVEL_OPTIONS)
     await db.open()
     const applied = Number((await db.get(APPLIED))?.toString() ?? 0)
     const rows: SessionRow[] = []
@@ -82,7 +90,13 @@ export class KeyValueMachine implements StateMachine {
     const key = keyOf(put)
     let cell = this.#cells.get(key)
     if (!cell) {
-      cell = { row: KEY + key, put: Buffer.from(put), replacedIn: this.#image, before: undefined, dirty: false }
+      cell = {
+        row: KEY + key,
+        put: Buffer.from(put),
+        replacedIn: this.#image,
+        before: undefined,
+        dirty: false,
+      }
       this.#cells.set(key, cell)
     } else if (this.#reading && cell.replacedIn !== this.#image) {
       cell.before = cell.put
@@ -122,7 +136,7 @@ export class KeyValueMachine implements StateMachine {
 
   /** Puts as they came, each with its length. */
   async *#readImage(image: number): AsyncIterable<Uint8Array> {
-    let chunk = Buffer.allocUnsafe(2 * CHUNK)
+    let chunk = Buffer.allocUnsafe(CHUNK)
     let at = 0
     for (const cell of this.#cells.values()) {
       const put = cell.replacedIn === image ? cell.before : cell.put
@@ -130,7 +144,7 @@ export class KeyValueMachine implements StateMachine {
       if (at + 4 + put.length > chunk.length) {
         yield chunk.subarray(0, at)
         if (image !== this.#image) throw new Error('a newer image was begun')
-        chunk = Buffer.allocUnsafe(Math.max(2 * CHUNK, 4 + put.length))
+        chunk = Buffer.allocUnsafe(Math.max(CHUNK, 4 + put.length))
         at = 0
       }
       at = chunk.writeUInt32LE(put.length, at)
