@@ -96,12 +96,18 @@ class Started {
   }
 }
 
+/** What of a host may be brought along: an agent is measured without engines by giving it some that only pretend. */
+export interface HostParts {
+  readonly runtimes: readonly Runtime[]
+}
+
 /** What every part is made of. */
 interface Basis {
   readonly folder: DataFolder
   readonly options: AgentOptions
   readonly log: Logger
   readonly onFatal: (error: Error) => void
+  readonly host: Partial<HostParts>
   readonly started: Started
   readonly address: ReturnType<typeof addressesOf>
 }
@@ -112,10 +118,11 @@ export async function compose(
   options: AgentOptions,
   log: Logger,
   onFatal: (error: Error) => void,
+  host: Partial<HostParts> = {},
 ): Promise<RunningAgent> {
   const started = new Started()
   started.add(folder, (it) => it.close())
-  const basis: Basis = { folder, options, log, onFatal, started, address: addressesOf(options) }
+  const basis: Basis = { folder, options, log, onFatal, host, started, address: addressesOf(options) }
   try {
     const stores = await openStores(basis)
     const wire = await openWire(basis, stores)
@@ -286,7 +293,7 @@ async function openKept(
 
 /** What this host is, how loaded it is, and what runs tasks on it. */
 async function openHost(
-  { folder, options, log, started, address }: Basis,
+  { folder, options, log, started, address, host: brought }: Basis,
   { space, nodes }: Stores,
   { peers, addresses }: Wire,
   { cluster, sealer }: Core,
@@ -372,7 +379,8 @@ async function openHost(
         devices: () => gpus.state,
       }),
     )
-  if (processRuntime)
+  if (brought.runtimes) runtimes.push(...brought.runtimes)
+  else if (processRuntime)
     runtimes.push(new ProcessRuntime({ folder: join(dataDir, 'processes'), gpu: (uuid) => gpus.gpu(uuid) }))
   return { reporter, heartbeat, runtimes, images, leases, confirm, host, usage: () => measured }
 }

@@ -1,6 +1,7 @@
 import { misused, readArguments } from '../test/setup/arguments.ts'
 import { compare } from './raft/compare.ts'
 import { images } from './images.ts'
+import { placements, usualPlacements } from './placements/placements.ts'
 import { report } from './report.ts'
 import { schedule, usualSchedule } from './schedule.ts'
 import { compareStarts } from './start/compare.ts'
@@ -11,7 +12,8 @@ const usage = `Usage: npm run bench -- NAME [options]
   raft --vs etcd [--quick] [--json FILE] [--only TEXT]   the Raft library beside etcd, in one run
   images [--megabytes 300] [--rate 10] [--nodes 2]       an image to further nodes over links of so many MB/s, as root on Debian
   start --vs swarm [--quick] [--json FILE] [--only TEXT] three agents beside a Docker Swarm on the same three engines
-  schedule [--nodes 1000] [--pending 10000] [--json FILE] the planner alone, at 95 % load
+  schedule [--nodes 1000] [--pending 10000] [--agents 20] [--quick] [--json FILE]
+                                                         the planner alone, at 95 % load; then whole agents whose engines pretend
   soak [--minutes 60] [--rate 2000] [--json FILE]        steady writes for a long time: memory, log, elections`
 
 async function main(): Promise<number> {
@@ -25,6 +27,7 @@ async function main(): Promise<number> {
     rate: { type: 'string' },
     megabytes: { type: 'string', default: '300' },
     nodes: { type: 'string' },
+    agents: { type: 'string', default: String(usualPlacements.agents) },
     'sample-seconds': { type: 'string', default: '60' },
   })
   const json = values.json === undefined ? {} : { json: values.json }
@@ -56,7 +59,15 @@ async function main(): Promise<number> {
       nodes: number(values.nodes ?? String(usualSchedule.nodes), '--nodes'),
       pending: number(values.pending, '--pending'),
     }
-    await report(schedule({ ...usualSchedule, ...size }), values.json)
+    const agents = number(values.agents, '--agents')
+    const rows = schedule({ ...usualSchedule, ...size })
+    await report(
+      [
+        ...rows,
+        ...(await placements({ ...usualPlacements, agents, ...(values.quick ? { experiments: 60 } : {}) })),
+      ],
+      values.json,
+    )
     return 0
   }
   if (positionals[0] === 'soak') {

@@ -83,3 +83,30 @@ test(
     })
   },
 )
+
+test(
+  'the planner alone, and placements by whole agents: a row for each goal',
+  { timeout: 300_000 },
+  async () => {
+    const { json } = await bench(
+      'schedule',
+      '--nodes',
+      '400',
+      '--pending',
+      '1000',
+      '--agents',
+      '3',
+      '--quick',
+    )
+    expect((json as Row[]).map(({ name, ours }) => [name, ours > 0])).toEqual(
+      [
+        'planner full pass',
+        'planner incremental decision p99',
+        'planner incremental decision',
+        'longest slice',
+        'placements committed',
+        'memory of each of the agents',
+      ].map((name) => [name, true]),
+    )
+  },
+)
