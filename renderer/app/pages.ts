@@ -13,6 +13,7 @@ const loaders: Record<PageName, () => Promise<{ default: Component<never> }>> = 
   nodes: () => import('../pages/nodes/NodeList.svelte'),
   node: () => import('../pages/nodes/NodeDetail.svelte'),
   queue: () => import('../pages/queue/QueuePage.svelte'),
+  images: () => import('../pages/images/ImagesPage.svelte'),
   events: () => import('../pages/events/EventsPage.svelte'),
   settings: () => import('../pages/settings/Settings.svelte'),
 }

@@ -7,6 +7,7 @@ export const paths = {
   nodes: '/nodes',
   node: '/nodes/{name}',
   queue: '/queue',
+  images: '/images',
   events: '/events',
   settings: '/settings',
 } as const

@@ -15,7 +15,7 @@ import { isFinal } from '../../contract/states.ts'
 import {
   changes, events, experiments, logs, move, nodes, now, put, send, start, tell, watchers, world,
 } from './double-cluster.ts' // prettier-ignore
-import { demoSpec, metrics, pastExperiments } from './double-data.ts'
+import { demoSpec, images, metrics, pastExperiments } from './double-data.ts'
 
 const dist = process.env['CONSOLE_DIST'] ?? path.join(import.meta.dirname, '../dist')
 const csp =
@@ -187,6 +187,9 @@ const handlers: Record<string, Handler> = {
     const timer = setInterval(flush, 200)
     response.on('close', () => clearInterval(timer))
   },
+  'GET images': () => page(images([...nodes.values()])),
+  'GET registries': () => page([]),
+  'GET image-policy': () => ({ engine_unused_seconds: 28 * 86_400, cluster_unused_seconds: null }),
   'POST blobs': ({ body, response }) => {
     response.statusCode = 201
     return { sha256: createHash('sha256').update(body).digest('hex'), bytes: body.length, copies: 2 }

@@ -1,4 +1,6 @@
 /** What the agent double knows at its start. Invented. */
+import { createHash } from 'node:crypto'
+import type { Image } from '../../contract/images.ts'
 import type { Experiment, MetricSeries } from '../../contract/objects.ts'
 import type { Gpu, Node, Usage } from '../../contract/nodes.ts'
 import { parseSpec } from '../../contract/spec.ts'
@@ -167,4 +169,30 @@ export function metrics(experiment: Experiment): { series: MetricSeries[] } {
       curve('lr', (step) => 0.1 * 0.5 * (1 + Math.cos((Math.PI * Math.min(step, 60)) / 60))),
     ],
   }
+}
+
+/** Three images: everywhere, on its way to the second node, refused by the third. */
+export function images(nodes: readonly Node[]): Image[] {
+  const on = nodes.map(({ id, name }, at) => ({
+    ...{ node: id, name, engine: at === 0, layers: at < 2 },
+    pull: at === 1 ? { bytes: (Date.now() / 50) % 9e8, total: 9e8 } : null,
+    job:
+      at === 2
+        ? {
+            kind: 'pull' as const,
+            reason: { code: 'image_missing', message: 'its registry does not answer' },
+          }
+        : null,
+  }))
+  const image = (name: string, more: Partial<Image> = {}): Image => ({
+    id: `sha256:${createHash('sha256').update(name).digest('hex')}`,
+    names: [name], imported: true, platforms: [{ os: 'linux', architecture: 'amd64' }], bytes: 9e8, layers: 5, copies: 2,
+    created_at: null, imported_at: new Date().toISOString(), imported_by: 'user:admin', last_used_at: new Date().toISOString(),
+    nodes: on.map((one) => ({ ...one, pull: null, job: null, engine: true })), resource_version: 1, ...more,
+  }) // prettier-ignore
+  return [
+    image('pytorch/pytorch:2.4'),
+    image('lab/vision:v3', { nodes: on }),
+    image('python:3.12', { imported: false, copies: 0, last_used_at: null }),
+  ]
 }

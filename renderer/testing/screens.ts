@@ -24,6 +24,9 @@ const pages: Record<string, string> = {
   new: '/experiments/new',
   nodes: '/nodes',
   node: '/nodes/gpu-01',
+  images: '/images',
+  registries: '/images?tab=registries',
+  cleanup: '/images?tab=cleanup',
   allevents: '/events',
   settings: '/settings',
 }

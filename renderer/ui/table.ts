@@ -3,7 +3,8 @@ import type { Snippet } from 'svelte'
 export interface Column<T> {
   readonly key: string
   readonly title: string
-  readonly cell: Snippet<[row: T]>
+  /** The key of its column lets one snippet serve several. */
+  readonly cell: Snippet<[row: T, key: string]>
   /** What to sort by; columns without it do not sort. Unknown values stand last both ways. */
   readonly by?: (row: T) => string | number | null
   /** Numbers stand at the right edge. */

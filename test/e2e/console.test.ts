@@ -166,6 +166,54 @@ describe('the console', needs.chromium, () => {
     expect((await lab.get(id)).state).toBe('Stopped')
   })
 
+  it('describes and tags an experiment, and deletes several from the list', async () => {
+    const ids: string[] = []
+    for (const name of ['note-1', 'note-2']) {
+      const { id } = await lab.submit({ ...long(name), command: 'true', tags: ['from-spec'] })
+      await lab.ended(id)
+      ids.push(id)
+    }
+    const [first = ''] = ids
+    const { page } = await at(`/experiments/${first}`, 'note-1')
+    const main = page.getByRole('main')
+    const dialog = page.getByRole('dialog')
+    const edit = main.getByRole('button', { name: 'Edit description and tags' })
+    await edit.click()
+    await dialog.getByLabel('Description').fill('The one with\nmore data')
+    await dialog.getByLabel('Tags').fill('lr')
+    await dialog.getByText(/expected KEY=VALUE/).waitFor()
+    await dialog.getByLabel('Tags').fill('lr=1e-3\nbest=no')
+    // What others say of it meanwhile stays.
+    await lab
+      .client()
+      .call('experiments.edit', { params: { experiment: first }, body: { tags: { by: 'ana' } } })
+    await dialog.getByRole('button', { name: 'Save' }).click()
+    await main.getByText('lr=1e-3').waitFor()
+    await main.getByText('by=ana').waitFor()
+    await main.getByText(/The one with\s+more data/).waitFor()
+    await edit.click()
+    await dialog.getByLabel('Tags').fill('by=ana\nbest=yes')
+    await dialog.getByRole('button', { name: 'Save' }).click()
+    await main.getByText('best=yes').waitFor()
+    expect(await lab.get(first)).toMatchObject({
+      description: 'The one with\nmore data',
+      tags: { by: 'ana', best: 'yes' },
+      spec: { tags: ['from-spec'] },
+    })
+
+    const list = new ExperimentsPage(page)
+    await list.go('Experiments')
+    for (const name of ['note-1', 'note-2'])
+      await main.getByRole('checkbox', { name: `Select ${name}` }).check()
+    await main.getByRole('button', { name: 'Delete 2' }).click()
+    await dialog.getByText(/cannot be brought back/).waitFor()
+    await dialog.getByRole('button', { name: 'Delete' }).click()
+    await expect
+      .poll(async () => (await list.names()).filter((name) => name.startsWith('note-')), soon)
+      .toEqual([])
+    for (const id of ids) await expect(lab.get(id)).rejects.toMatchObject({ code: 'not_found' })
+  })
+
   it('says at the field what is wrong there, also what only the cluster can know', async () => {
     const opened = await at('/experiments/new', 'New experiment')
     const { page } = opened
@@ -268,7 +316,9 @@ describe('the console', needs.chromium, () => {
     await main.getByRole('button', { name: 'Close', exact: true }).click()
     await main.getByText('closed', { exact: true }).waitFor()
     const waits = lab.submit(long('too-late'))
-    await expect(waits).rejects.toMatchObject({ message: expect.stringContaining('default') as string })
+    await expect(waits).rejects.toMatchObject({
+      errors: [{ pointer: '/queue', message: expect.stringContaining('default') as string }],
+    })
     await main.getByRole('button', { name: 'Open', exact: true }).click()
     await main.getByText('closed', { exact: true }).waitFor({ state: 'detached' })
 
