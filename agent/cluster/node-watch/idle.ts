@@ -11,7 +11,8 @@ export const idleNoticeSeconds = 600
 
 /** Since when the GPUs of running tasks do nothing, on this leader's clock; a new leader counts anew. */
 export class IdleWatch {
-  readonly #since = new Map<string, { readonly at: number; told: number }>()
+  /** `at`: since when, moved on by the time in which nothing was measured; `seen`: the last look. */
+  readonly #since = new Map<string, { at: number; seen: number; told: number }>()
 
   /** `now`: milliseconds on a clock that never jumps. */
   look(state: State, liveness: ReadonlyMap<string, NodeLiveness>, now: number): Idle[] {
@@ -24,13 +25,15 @@ export class IdleWatch {
   #judge(state: State, task: TaskRow, node: NodeLiveness | undefined, now: number): Idle | undefined {
     const key = keyOf(task)
     const idle = isIdle(task, node)
-    // Nothing measured is neither idle nor busy.
-    if (idle === undefined) return undefined
-    if (!idle) {
+    if (idle === false) {
       this.#since.delete(key)
       return undefined
     }
-    const known = this.#since.get(key) ?? { at: now, told: 0 }
+    const known = this.#since.get(key) ?? { at: now, seen: now, told: 0 }
+    // Nothing measured is neither idle nor busy: what a node did in silence is not held against its tasks.
+    if (idle === undefined) known.at += now - known.seen
+    known.seen = now
+    if (idle === undefined) return undefined
     this.#since.set(key, known)
     const seconds = Math.floor((now - known.at) / 1000)
     const stop = state.experiments.get(task.workload)?.spec.idle_stop_seconds ?? Infinity
