@@ -68,6 +68,9 @@ import { LocalStreams } from './store/streams.ts'
 import { createDockerSubmitter } from './submitters/docker.ts'
 import { agentVersion } from './version.ts'
 
+/** After so long without an answer to its heartbeats an agent asks by itself how old its copy of the state is. */
+const heartbeatSilenceMs = 3_000
+
 const consoleFolder = fileURLToPath(new URL('../renderer/dist', import.meta.url))
 
 export interface RunningAgent {
@@ -343,11 +346,14 @@ async function openHost(
     expire: (task, attempt, graceSeconds) => host.reconciler?.expire(task, attempt, graceSeconds),
     log,
   })
-  let confirmedAt: number | undefined
+  let confirmed: { readonly at: number; readonly index: number } | undefined
   const confirm = async () => {
+    const { isLeader } = cluster.status()
+    // Those who follow hear it with the answers to their heartbeats, and ask themselves only when they do not.
+    if (!isLeader && (cluster.staleMs() ?? Infinity) < heartbeatSilenceMs) return
     const asked = sinceBoot()
     await cluster.barrier()
-    confirmedAt = asked
+    if (isLeader && cluster.status().isLeader) confirmed = { at: asked, index: cluster.status().applied }
   }
   const heartbeat = new Heartbeat({
     peers,
@@ -358,7 +364,8 @@ async function openHost(
     usage: async () => (measured = await usage.read()),
     clock: () => performance.now(),
     lease: {
-      officeAge: () => (confirmedAt === undefined ? null : sinceBoot() - confirmedAt),
+      office: () => (confirmed ? { ageMs: sinceBoot() - confirmed.at, index: confirmed.index } : null),
+      told: (ageMs, index) => cluster.told(ageMs, index),
       heard: (at) => leases.heard(at),
       sinceBoot,
     },
@@ -480,6 +487,10 @@ async function begin(
   loopback: string | undefined,
 ): Promise<Pick<RunningAgent, 'founded' | 'removed'>> {
   started.add(heartbeat, (it) => it.stop()).start()
+  started.add(
+    onLeader(cluster, () => void heartbeat.leaderChanged()),
+    (off) => off(),
+  )
   const founded = found(folder, cluster)
   founded.catch(onFatal)
   started.add(keepFresh(confirm), (it) => it.stop())
@@ -517,6 +528,16 @@ async function begin(
   const removed = departure({ folder, roster, peers, endTasks: () => reconciler.endAll(), log })
   removed.catch(onFatal)
   return { founded, removed }
+}
+
+/** Called when another node leads, or none. Returns the way to stop. */
+function onLeader(cluster: Pick<Member, 'status' | 'onStatus'>, changed: () => void): () => void {
+  let known = cluster.status().leader
+  return cluster.onStatus(({ leader }) => {
+    if (leader === known) return
+    known = leader
+    changed()
+  })
 }
 
 /** Best effort: without it the others elect a leader when they miss this one. */

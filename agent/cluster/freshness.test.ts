@@ -3,7 +3,10 @@ import { Freshness } from './freshness.ts'
 
 it('a copy is as new as the asking for the last read that a leader confirmed', async () => {
   let now = 100
-  const freshness = new Freshness(() => now)
+  const freshness = new Freshness(
+    () => now,
+    () => 0,
+  )
   expect(freshness.age()).toBeNull()
   await expect(freshness.confirm(() => Promise.reject(new Error('no leader')))).rejects.toThrow('no leader')
   expect(freshness.age()).toBeNull()
@@ -17,4 +20,19 @@ it('a copy is as new as the asking for the last read that a leader confirmed', a
   answer()
   await slow
   expect(freshness.age()).toBe(20)
+})
+
+it('what a leader tells counts once this copy has it, as of when that leader was confirmed', () => {
+  let [now, applied] = [1_000, 7]
+  const freshness = new Freshness(
+    () => now,
+    () => applied,
+  )
+  freshness.told(40, 7)
+  expect(freshness.age()).toBe(40)
+  freshness.told(10, 8)
+  expect(freshness.age()).toBe(40)
+  now += 100
+  applied = 8
+  expect(freshness.age()).toBe(110)
 })

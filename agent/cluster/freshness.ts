@@ -4,11 +4,21 @@
  */
 export class Freshness {
   readonly #clock: () => number
+  readonly #applied: () => number
   #asOf: number | undefined
+  /** What a leader told and is not applied here yet. */
+  #told: { readonly asOf: number; readonly index: number } | undefined
 
-  /** Milliseconds on a clock that never jumps. */
-  constructor(clock: () => number) {
+  /** `clock`: milliseconds that never jump. `applied`: the last entry in the copy. */
+  constructor(clock: () => number, applied: () => number) {
     this.#clock = clock
+    this.#applied = applied
+  }
+
+  /** A leader that a majority confirmed so long ago, ms, had applied this entry then. */
+  told(ageMs: number, index: number): void {
+    this.#settle()
+    this.#told = { asOf: this.#clock() - ageMs, index }
   }
 
   /** Run a confirmed read; when it succeeds, the copy is as new as the moment it was asked for. */
@@ -20,7 +30,14 @@ export class Freshness {
 
   /** Milliseconds; null when no leader confirmed anything since this agent started. */
   age(): number | null {
+    this.#settle()
     return this.#asOf === undefined ? null : this.#clock() - this.#asOf
+  }
+
+  #settle(): void {
+    if (!this.#told || this.#told.index > this.#applied()) return
+    this.#asOf = Math.max(this.#asOf ?? this.#told.asOf, this.#told.asOf)
+    this.#told = undefined
   }
 }
 

@@ -46,7 +46,7 @@ export class Member implements Cluster {
     this.#machine = machine
     this.peers = peers
     this.#clock = clock
-    this.#freshness = new Freshness(clock)
+    this.#freshness = new Freshness(clock, () => raft.status().applied)
     const look = ({ leader }: Status) =>
       (this.#leaderless = leader === NONE ? (this.#leaderless ?? clock()) : undefined)
     look(raft.status())
@@ -86,6 +86,11 @@ export class Member implements Cluster {
 
   staleMs(): number | null {
     return this.#freshness.age()
+  }
+
+  /** By the answer to a heartbeat: a leader that a majority confirmed so long ago had applied this entry then. */
+  told(ageMs: number, index: number): void {
+    this.#freshness.told(ageMs, index)
   }
 
   /** Before a planned stop: another voter leads at once, so that no write waits for an election. Its node id. */

@@ -57,6 +57,8 @@ class World {
   now = 0
   leader: string | null = 'a'
   readonly down = new Set<string>()
+  /** Vanished without a word: what is asked of them waits for as long as whoever asks. */
+  readonly mute = new Set<string>()
   readonly tables = new Map<string, ReadonlyMap<string, NodeLiveness>>()
   readonly asked: string[] = []
   readonly learned = new Map<string, ReadonlyMap<number, string>>()
@@ -108,6 +110,8 @@ class World {
   async #carry(from: string, to: string, request: PeerRequest): Promise<PeerResponse> {
     this.asked.push(`${from}→${to}`)
     const handler = this.#handlers.get(to)
+    if (this.mute.has(to))
+      await new Promise((_, reject) => request.signal?.addEventListener('abort', reject, { once: true }))
     if (this.down.has(to) || !handler) throw new ProblemError('node_unreachable')
     let answer = ''
     const response = { setHeader: () => undefined, end: (body: string) => (answer = body) }
@@ -209,4 +213,23 @@ test('what a node and its leader learned of addresses is passed on to each other
   world.learned.set('a', new Map([[3, '10.0.0.3:1']])).set('b', new Map([[4, '10.0.0.4:1']]))
   await world.second()
   expect(world.hints.toSorted()).toEqual(['a: 4 at 10.0.0.4:1', 'b: 3 at 10.0.0.3:1', 'c: 3 at 10.0.0.3:1'])
+})
+
+test('the clocks of a new leader begin with its election, though its heartbeat still waits for the one before', async () => {
+  const world = new World()
+  await world.seconds(2)
+  world.mute.add('a')
+  world.now += 1_000
+  const { b } = world.beats
+  const waiting = b?.beat()
+  await Promise.resolve()
+  world.now += 1_500
+  world.leader = 'b'
+  await b?.leaderChanged()
+  await waiting
+  for (let seconds = 0; seconds < 8; seconds++) {
+    world.now += 1_000
+    await b?.beat()
+  }
+  expect(world.seenBy('b').a).toBe('unreachable')
 })

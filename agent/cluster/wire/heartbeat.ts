@@ -22,17 +22,24 @@ export interface HeartbeatOptions {
   readonly addresses: Pick<AddressBook, 'learned' | 'hint'>
   /** Milliseconds on a clock that never jumps. */
   readonly clock: () => number
-  /**
-   * For leases. `officeAge`: how long ago, ms, a majority last confirmed the leader this agent follows or is; null:
-   * never. `heard`: a heartbeat sent at that time of `sinceBoot` was taken by a leader in office.
-   */
+  /** For leases, and for how old the copies of the state are. */
   readonly lease?: {
-    readonly officeAge: () => number | null
+    /** When a majority last confirmed this leader. */
+    readonly office: () => Office | null
+    /** A heartbeat sent at that time of `sinceBoot` was taken by a leader in office. */
     readonly heard: (at: number) => void
     readonly sinceBoot: () => number
+    /** The leader was confirmed so long ago, ms, and had applied this entry then. */
+    readonly told?: (ageMs: number, index: number) => void
   }
   readonly log: Log
   readonly intervalMs?: number
+}
+
+/** A majority's confirmation of a leader: how long ago, ms, it was asked for, and what the leader had applied then. */
+export interface Office {
+  readonly ageMs: number
+  readonly index: number
 }
 
 const Addresses = z.array(z.tuple([z.int().positive(), z.string().max(300)])).max(1000)
@@ -51,6 +58,7 @@ const Table = z.object({
   nodes: z.array(Row),
   addresses: Addresses.default([]),
   office_ms: z.number().nullable().default(0),
+  office_index: z.int().optional(),
 })
 const maxBytes = 4 << 20
 
@@ -71,7 +79,11 @@ export class Heartbeat {
   #usage: Usage | null = null
   #measuring = false
   #calling = false
+  #beating: Promise<void> | undefined
+  /** Ends what waits for a leader that is none any more. */
+  #asking = new AbortController()
   #timer: NodeJS.Timeout | undefined
+  #stopped = false
 
   constructor(options: HeartbeatOptions) {
     this.#options = options
@@ -81,17 +93,28 @@ export class Heartbeat {
   }
 
   start(): void {
-    let beating = false
-    this.#timer ??= setInterval(() => {
-      if (beating) return
-      beating = true
-      void this.beat().finally(() => (beating = false))
-    }, this.#intervalMs)
+    this.#timer ??= setInterval(() => void this.#beatUnlessBeating(), this.#intervalMs)
+  }
+
+  /**
+   * Who leads has changed: an answer of the one before is not waited for, and a new leader's clocks begin at once. A
+   * host that vanished would otherwise keep its successor waiting.
+   */
+  async leaderChanged(): Promise<void> {
+    this.#asking.abort()
+    this.#asking = new AbortController()
+    await this.#beating
+    if (!this.#stopped) await this.#beatUnlessBeating()
+  }
+
+  #beatUnlessBeating(): Promise<void> {
+    this.#beating ??= this.beat().finally(() => (this.#beating = undefined))
+    return this.#beating
   }
 
   stop(): void {
     clearInterval(this.#timer)
-    this.#timer = undefined
+    this.#stopped = true
   }
 
   /** One heartbeat; never throws. */
@@ -131,7 +154,7 @@ export class Heartbeat {
     ledger.heard(self, now, this.#usage)
     this.#publish(ledger.table(nodes(), now, this.#restarting))
     const { lease } = this.#options
-    if (lease) this.#taken(lease.sinceBoot(), lease.officeAge())
+    if (lease) this.#taken(lease.sinceBoot(), lease.office()?.ageMs ?? null)
   }
 
   /** A leader deposed without knowing takes heartbeats too: it counts only as of when it was last confirmed. */
@@ -140,12 +163,15 @@ export class Heartbeat {
   }
 
   async #report(leader: string): Promise<boolean> {
-    const sentAt = this.#options.lease?.sinceBoot() ?? 0
+    const { lease } = this.#options
+    const sentAt = lease?.sinceBoot() ?? 0
     try {
-      const body = await this.#tell(leader, false)
-      const { nodes, addresses, office_ms } = Table.parse(JSON.parse(body))
+      const body = await this.#tell(leader, false, this.#asking.signal)
+      const { nodes, addresses, office_ms, office_index } = Table.parse(JSON.parse(body))
       this.#hear(addresses)
       this.#taken(sentAt, office_ms)
+      if (lease && office_ms !== null && office_index !== undefined)
+        lease.told?.(lease.sinceBoot() - sentAt + office_ms, office_index)
       // Whoever answered may have been deposed meanwhile; the next beat goes to its successor.
       this.#publish(new Map(nodes.map(({ node, ...judged }) => [node, judged])))
       return true
@@ -155,7 +181,8 @@ export class Heartbeat {
     }
   }
 
-  async #tell(node: string, restarting: boolean): Promise<string> {
+  async #tell(node: string, restarting: boolean, until?: AbortSignal): Promise<string> {
+    const limit = AbortSignal.timeout(4 * this.#intervalMs)
     const { body } = await this.#options.peers.request(node, {
       method: 'POST',
       path: '/heartbeat',
@@ -163,7 +190,7 @@ export class Heartbeat {
         typeof Beat
       >),
       timeoutMs: 2 * this.#intervalMs,
-      signal: AbortSignal.timeout(4 * this.#intervalMs),
+      signal: until ? AbortSignal.any([limit, until]) : limit,
     })
     return readWhole(body, maxBytes)
   }
@@ -182,9 +209,12 @@ export class Heartbeat {
     const table = this.#ledger.table(this.#options.nodes(), now, this.#restarting)
     response.setHeader('content-type', 'application/json')
     const rows = [...table].map(([node, judged]) => ({ node, ...judged }))
-    const office_ms = this.#options.lease?.officeAge() ?? null
+    const office = this.#options.lease?.office() ?? null
+    const confirmed = { office_ms: office?.ageMs ?? null, office_index: office?.index }
     response.end(
-      JSON.stringify({ nodes: rows, addresses: this.#learned(), office_ms } satisfies z.input<typeof Table>),
+      JSON.stringify({ nodes: rows, addresses: this.#learned(), ...confirmed } satisfies z.input<
+        typeof Table
+      >),
     )
   }
 

@@ -9,7 +9,7 @@ import { allocatable } from './allocatable.ts'
 import type { GpuState } from './gpu-watch.ts'
 import { detectInventory } from './inventory.ts'
 import { NodeReporter } from './reporter.ts'
-import { cpuPercent, parseMeminfo, UsageReader } from './usage.ts'
+import { cpuPercent, parseCpu, parseMeminfo, UsageReader } from './usage.ts'
 
 const GiB = 1024 ** 3
 const gpuOf = (uuid: string, index = 0) => ({
@@ -105,7 +105,7 @@ test('this host is detected, as the contract wants it', async () => {
 })
 
 describe('live figures', () => {
-  const times = (user: number, idle: number) => [{ times: { user, nice: 0, sys: 0, idle, irq: 0 } }]
+  const times = (busy: number, idle: number) => ({ idle, total: busy + idle })
   test.each([
     [times(0, 0), times(25, 75), 25],
     [times(10, 10), times(20, 10), 100],
@@ -114,6 +114,13 @@ describe('live figures', () => {
     [times(10, 50), times(30, 45), 100],
   ])('cpu from %j to %j is %d %%', (before, after, expected) => {
     expect(cpuPercent(before, after)).toBe(expected)
+  })
+  test('cores wait for disks as well as for work, and what guests took is not counted twice', () => {
+    expect(parseCpu('cpu  10 20 30 400 50 6 7 8 9 9\ncpu0 1 1 1 1 1 1 1 1 1 1\n')).toEqual({
+      idle: 450,
+      total: 531,
+    })
+    expect(() => parseCpu('')).toThrow()
   })
   test('memory counts what caches would give back', () => {
     expect(parseMeminfo('MemTotal:  1000 kB\nMemFree:  1 kB\nMemAvailable:   600 kB\n')).toEqual({

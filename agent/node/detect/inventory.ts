@@ -2,7 +2,6 @@ import { statfs } from 'node:fs/promises'
 import os from 'node:os'
 import si from 'systeminformation'
 import type { Gpu, Inventory, RuntimeName } from '../../../contract/index.ts'
-import { within } from '../deadline.ts'
 import type { DockerEngine } from '../docker/engine.ts'
 
 export interface DetectOptions {
@@ -17,20 +16,29 @@ export interface DetectOptions {
   readonly gpus: () => Promise<readonly Gpu[]>
 }
 
+/** Asked once: neither changes while the host is up, and each answer takes several child processes. */
+const system = once(() => si.osInfo())
+const chip = once(() => si.cpu())
+
+function once<T>(ask: () => Promise<T>): () => Promise<T> {
+  let answer: Promise<T> | undefined
+  return () => (answer ??= ask())
+}
+
 export type DockerFacts = NonNullable<Inventory['docker']>
 
 /** What this host is and has. What cannot be found out now (no engine answers, no driver) is left out, not an error. */
 export async function detectInventory(options: DetectOptions): Promise<Inventory> {
-  const [system, cpu, disk, gpus, docker] = await Promise.all([
-    si.osInfo(),
-    si.cpu(),
+  const [{ distro, release }, cpu, disk, gpus, docker] = await Promise.all([
+    system(),
+    chip(),
     diskOf(options.dataDir),
     options.gpus(),
     options.engine ? detectDocker(options.engine).catch(() => null) : null,
   ])
   return {
     hostname: os.hostname(),
-    os: [system.distro, system.release].filter(Boolean).join(' ') || os.type(),
+    os: [distro, release].filter(Boolean).join(' ') || os.type(),
     kernel: os.release(),
     arch: os.arch() === 'arm64' ? 'arm64' : 'x64',
     // Cores that this agent may use: a cpuset or a virtual machine's limit counts, not the chip's label.
@@ -53,22 +61,15 @@ export async function diskOf(folder: string): Promise<{ total: number; free: num
 
 async function detectDocker(engine: DockerEngine): Promise<DockerFacts> {
   engine.reset()
-  const docker = await engine.client()
   const { version, api } = await engine.version()
-  const info = (await within(10_000, docker.info() as Promise<unknown>, 'the Docker Engine')) as {
-    Driver: string
-    CgroupVersion?: string
-    CgroupDriver: string
-    Runtimes: Record<string, unknown>
-    CDISpecDirs?: string[] | null
-  }
+  const info = await engine.refresh()
   return {
     version,
     api,
     storage_driver: info.Driver,
     // Engines before 20.10 knew version 1 only and do not say.
     cgroup: `v${info.CgroupVersion ?? '1'} (${info.CgroupDriver})`,
-    runtimes: Object.keys(info.Runtimes).sort(),
+    runtimes: Object.keys(info.Runtimes ?? {}).sort(),
     ...(info.CDISpecDirs?.length ? { cdi: true } : {}),
   }
 }

@@ -1,4 +1,6 @@
 import { execFile } from 'node:child_process'
+import { access, constants } from 'node:fs/promises'
+import path from 'node:path'
 import { promisify } from 'node:util'
 
 /** Asks a vendor's program; its output, or undefined when the host has no such program. Throws when it fails or hangs. */
@@ -7,6 +9,8 @@ export async function ask(
   words: readonly string[],
   timeoutMs = 20_000,
 ): Promise<string | undefined> {
+  // Finding out by starting it would cost a fork of this process, each time.
+  if (!(await isThere(program))) return undefined
   try {
     const { stdout } = await promisify(execFile)(program, words, {
       // A broken GPU can make it hang for minutes.
@@ -19,6 +23,19 @@ export async function ask(
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw new Error(whatFailed(program, error as Failed, timeoutMs), { cause: error })
   }
+}
+
+async function isThere(program: string): Promise<boolean> {
+  const folders = program.includes('/') ? [''] : (process.env['PATH'] ?? '').split(':')
+  const found = await Promise.all(
+    folders.map((folder) =>
+      access(path.join(folder, program), constants.X_OK).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  )
+  return found.includes(true)
 }
 
 interface Failed extends Error {

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import type { Usage } from '../../../contract/index.ts'
 import type { GpuWatch } from './gpu-watch.ts'
@@ -19,7 +19,7 @@ export interface UsageOptions {
  */
 export class UsageReader {
   readonly #options: UsageOptions
-  #cpu = os.cpus()
+  #cpu = readCpu()
   #reading: Promise<unknown> | undefined
   #nextReading = 0
 
@@ -31,12 +31,10 @@ export class UsageReader {
     const { gpus, usage, warnings } = this.#options.gpus.state
     // A host without any, or whose driver does not answer at all, is looked at again at the next detection.
     if (gpus.length) this.#refreshGpus()
-    const [memory, disk] = await Promise.all([
-      readFile('/proc/meminfo', 'latin1').then(parseMeminfo),
-      diskOf(this.#options.dataDir),
-    ])
+    const disk = await diskOf(this.#options.dataDir)
+    const memory = parseMeminfo(read('/proc/meminfo'))
     const before = this.#cpu
-    this.#cpu = os.cpus()
+    this.#cpu = readCpu()
     return {
       at: new Date().toISOString(),
       cpu_percent: cpuPercent(before, this.#cpu),
@@ -68,20 +66,32 @@ export class UsageReader {
   }
 }
 
-type CpuTimes = readonly Pick<os.CpuInfo, 'times'>[]
+/** The kernel makes these files as they are read: that never waits for a disk, and a thread would cost more than it. */
+const read = (file: string) => readFileSync(file, 'latin1')
+
+/** Of all cores together since boot, in the kernel's ticks. */
+export interface CpuTimes {
+  readonly idle: number
+  readonly total: number
+}
+
+const readCpu = () => parseCpu(read('/proc/stat'))
+
+/** The first line is the sum of all cores: user, nice, system, idle, waiting for disks, interrupts … */
+export function parseCpu(text: string): CpuTimes {
+  const ticks = /^cpu +([\d ]+)/.exec(text)?.[1]?.split(' ').map(Number) ?? []
+  // What guests took is counted as user time already.
+  const total = ticks.slice(0, 8).reduce((sum, n) => sum + n, 0)
+  if (!(total > 0)) throw new Error('/proc/stat reads otherwise')
+  return { idle: (ticks[3] ?? 0) + (ticks[4] ?? 0), total }
+}
 
 /** Busy share of all cores between two looks, 0–100. */
 export function cpuPercent(before: CpuTimes, after: CpuTimes): number {
-  const [idle, total] = [(t: CpuTimes) => sum(t, ['idle']), (t: CpuTimes) => sum(t, parts)]
-  const passed = total(after) - total(before)
+  const passed = after.total - before.total
   if (passed <= 0) return 0
-  const busy = 1 - (idle(after) - idle(before)) / passed
+  const busy = 1 - (after.idle - before.idle) / passed
   return Math.round(Math.min(Math.max(busy, 0), 1) * 1000) / 10
-}
-
-const parts = ['user', 'nice', 'sys', 'idle', 'irq'] as const
-function sum(cpus: CpuTimes, of: readonly (typeof parts)[number][]): number {
-  return cpus.reduce((all, { times }) => all + of.reduce((part, name) => part + times[name], 0), 0)
 }
 
 /** `available` is what programs could still take: free memory and what caches would give back. */

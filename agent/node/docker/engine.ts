@@ -9,12 +9,26 @@ export interface EngineVersion {
   readonly api: string
 }
 
+/** What an engine says of itself and its host. */
+export interface EngineFacts {
+  readonly Driver: string
+  readonly CgroupVersion?: string
+  readonly CgroupDriver: string
+  readonly NCPU: number
+  readonly CpuCfsQuota: boolean
+  readonly Runtimes?: Record<string, unknown>
+  readonly CDISpecDirs?: string[] | null
+  /** It has the default bridge: it may be told to make none. */
+  readonly bridged: boolean
+}
+
 export const defaultDockerSocket = '/var/run/docker.sock'
 
 /** A Docker Engine on its socket. It may be started, stopped or upgraded while we run. */
 export class DockerEngine {
   readonly #socketPath: string
   #client: Promise<{ docker: Docker; engine: EngineVersion }> | undefined
+  #facts: { readonly of: EngineVersion; readonly told: EngineFacts } | undefined
 
   constructor(socketPath = defaultDockerSocket) {
     this.#socketPath = socketPath
@@ -27,6 +41,26 @@ export class DockerEngine {
 
   async version(): Promise<EngineVersion> {
     return (await this.#connect()).engine
+  }
+
+  /**
+   * As last told. Not asked before each start: one that is in a Swarm without a leader takes up to a minute to answer,
+   * though it starts containers as well as ever.
+   */
+  async facts(): Promise<EngineFacts> {
+    return this.#facts?.told ?? (await this.refresh())
+  }
+
+  /** Its facts as it tells them now; those of before while it is the same engine and does not say. */
+  async refresh(): Promise<EngineFacts> {
+    const [docker, of] = [await this.client(), await this.version()]
+    const told = await within(10_000, factsOf(docker), 'the Docker Engine').catch((error: unknown) => {
+      const known = this.#facts
+      if (known?.of.version === of.version && known.of.api === of.api) return known.told
+      throw error
+    })
+    this.#facts = { of, told }
+    return told
   }
 
   /** Ask again which versions it speaks: it may have been upgraded. */
@@ -53,6 +87,14 @@ export class DockerEngine {
     // `host` is named so that DOCKER_HOST of our environment cannot lead elsewhere.
     return new Docker({ socketPath: this.#socketPath, host: undefined, ...(version ? { version } : {}) })
   }
+}
+
+async function factsOf(docker: Docker): Promise<EngineFacts> {
+  const [info, bridge] = await Promise.all([
+    docker.info() as Promise<Omit<EngineFacts, 'bridged'>>,
+    docker.getNetwork('bridge').inspect().catch(gone),
+  ])
+  return { ...info, bridged: bridge !== undefined }
 }
 
 /** The newest version both know; engines of some age only speak older ones, very new ones only newer. */

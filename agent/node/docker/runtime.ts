@@ -43,10 +43,10 @@ export class DockerRuntime implements Runtime {
 
   async start(launch: Launch, signal?: AbortSignal): Promise<Found> {
     const docker = await this.#options.engine.client()
-    const [known] = await this.#find(docker, { task: launch.task, attempt: launch.attempt })
-    const id = known ?? (await this.#create(docker, launch, signal))
-    const before = await docker.getContainer(id).inspect()
-    if (before.State.Status === 'created') await this.#begin(docker, id)
+    // Its name is its own: asking first whether it is there already would cost every start what almost none needs.
+    const { id, isNew } = await this.#create(docker, launch, signal)
+    const begins = isNew || (await docker.getContainer(id).inspect()).State.Status === 'created'
+    if (begins) await this.#begin(docker, id)
     const found = foundOf(await docker.getContainer(id).inspect())
     if (!found) throw new Error(`the engine does not know its own container ${id}`)
     return found
@@ -158,7 +158,11 @@ export class DockerRuntime implements Runtime {
     return ids
   }
 
-  async #create(docker: Docker, launch: Launch, signal?: AbortSignal): Promise<string> {
+  async #create(
+    docker: Docker,
+    launch: Launch,
+    signal?: AbortSignal,
+  ): Promise<{ id: string; isNew: boolean }> {
     const image = launch.image ?? this.#options.defaultImage
     if (!image)
       throw new StartFailure(
@@ -167,16 +171,16 @@ export class DockerRuntime implements Runtime {
       )
     const id = await this.#images.ensure(image, { signal, onPull: (now) => launch.onPull?.(image, now) })
     signal?.throwIfAborted()
-    const spec = containerSpec(launch, id, this.#options.owner, await this.#host(docker, launch))
+    const spec = containerSpec(launch, id, this.#options.owner, await this.#host(launch))
     try {
-      return (await docker.createContainer(spec)).id
+      return { id: (await docker.createContainer(spec)).id, isNew: true }
     } catch (error) {
-      if (statusOf(error) === 409) return await this.#ofSameName(docker, launch, error)
+      if (statusOf(error) === 409) return { id: await this.#ofSameName(docker, launch, error), isNew: false }
       throw refused(error)
     }
   }
 
-  /** An agent that was killed while it asked for this container may have got it after we looked. */
+  /** An agent that was killed while it asked for this container may have got it. */
   async #ofSameName(docker: Docker, { task, attempt }: Launch, cause: unknown): Promise<string> {
     const [known] = await this.#find(docker, { task, attempt })
     if (known) return known
@@ -203,15 +207,9 @@ export class DockerRuntime implements Runtime {
     }
   }
 
-  async #host(docker: Docker, launch: Launch): Promise<Host> {
-    const info = (await docker.info()) as {
-      NCPU: number
-      CpuCfsQuota: boolean
-      Runtimes?: Record<string, unknown>
-      CDISpecDirs?: string[] | null
-    }
-    const bridged =
-      this.#options.network !== 'host' && (await docker.getNetwork('bridge').inspect().catch(gone))
+  async #host(launch: Launch): Promise<Host> {
+    const info = await this.#options.engine.facts()
+    const bridged = this.#options.network !== 'host' && info.bridged
     const gpus = this.#devices().gpus.filter(({ uuid }) => launch.gpus.includes(uuid))
     const cdi = !info.Runtimes?.['nvidia'] && (info.CDISpecDirs?.length ?? 0) > 0
     return {
