@@ -1,7 +1,8 @@
 import { defineConfig } from 'vitest/config'
 import { SkipReport } from './test/setup/skips.ts'
 
-// `unit` is what `npm test` runs; `system` needs real engines, browsers and minutes; `electron` its binary.
+// `npm test` runs `unit`, then `peers`, which has others' programs beside ours; `system` needs real engines,
+// browsers and minutes; `electron` its binary.
 export default defineConfig({
   test: {
     reporters: ['default', new SkipReport()],
@@ -17,6 +18,18 @@ export default defineConfig({
             'bench/**/*.test.ts',
           ],
           testTimeout: 20_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'peers',
+          include: ['test/peers/**/*.test.ts'],
+          retry: 1,
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
         },
       },
       {

@@ -1,6 +1,6 @@
 // `npm test`: sets up what it needs and runs the tests. Plain JavaScript that Node 18 can run.
 //
-//   npm test                    unit tests
+//   npm test                    unit tests, and those with others' programs beside ours (etcd, Prometheus, slapd …)
 //   npm test -- --setup         the same, after installing what the tests need (Debian, as root; also if CI=true)
 //   npm test -- raft            only files with "raft" in their path; other arguments go to Vitest as well
 //   npm run test:system         tests with real engines, browsers and processes
@@ -28,9 +28,13 @@ orFail(() => {
     console.log('\n0 passed, 0 failed, 1 skipped')
     return
   }
-  const project = flags.has('--electron') ? 'electron' : flags.has('--system') ? 'system' : 'unit'
-  if (project !== 'unit') buildConsole()
-  become(findScript('vitest'), ['run', '--project', project, ...rest])
+  const projects = flags.has('--electron')
+    ? ['electron']
+    : flags.has('--system')
+      ? ['system']
+      : ['unit', 'peers']
+  if (!projects.includes('unit')) buildConsole()
+  become(findScript('vitest'), ['run', ...projects.flatMap((name) => ['--project', name]), ...rest])
 })
 
 /** Electron's package notes here what it fetched. */

@@ -11,7 +11,7 @@ packages=(
   git ca-certificates
   etcd-server etcd-client    # the peer of bench/raft
   docker-registry            # a private registry with a password (test/docker/images.test.ts)
-  prometheus                 # scrapes agents, checks rules and dashboards (test/cluster/monitoring.test.ts)
+  prometheus                 # scrapes agents, checks rules and dashboards (test/peers/monitoring.test.ts)
   strace libfaketime         # failing disks and jumping clocks (test/chaos)
   slapd ldap-utils           # a directory that people sign in by (agent/services/identity)
 )

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { needs } from '../setup/needs.ts'
-import { eventually, freePorts, Lab } from './lab.ts'
+import { eventually, freePorts, Lab } from '../cluster/lab.ts'
 
 const exec = promisify(execFile)
 const shipped = fileURLToPath(new URL('../../resources/monitoring/', import.meta.url))
