@@ -52,6 +52,12 @@ export function normalImage(name: string): string {
   return parsed ? formatImage(parsed) : name
 }
 
+/** The same image whatever its name means by now: `lab/tool@sha256:…`. */
+export function pinnedImage(name: string, digest: string): string {
+  const { tag: _, ...parsed } = parseImage(name) ?? { repository: 'image' }
+  return formatImage({ ...parsed, digest })
+}
+
 /** A name with a tag and no digest: what an image can be called. */
 export const ImageName = line(512).refine((name) => {
   const parsed = parseImage(name)

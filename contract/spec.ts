@@ -131,6 +131,12 @@ function typeError(input: unknown): string {
 const Role = z.strictObject({
   replicas: z.int(),
   image: z.string().optional(),
+  image_digest: z
+    .string()
+    .optional()
+    .describe(
+      'Of the imported image that the name meant when it was submitted: what all its tasks and attempts run.',
+    ),
   resources: Resources,
   gpu: GpuNeed.optional(),
   command: z.array(z.string()),

@@ -93,12 +93,15 @@ export function hasImage(state: Pick<State, 'images' | 'engineImages'>, node: st
 
 type Wanting = Pick<State, 'experiments' | 'nodes' | 'imageJobs'>
 
-/** Normal names of the images that something waits for or runs from, or that a node starts tasks from by default. */
+/** Normal names, and digests where these were pinned, of the images that something waits for or runs from, or that a node starts tasks from by default. */
 export function wantedNames({ experiments, nodes, imageJobs }: Wanting): Set<string> {
   const wanted = new Set<string>()
   for (const { state, spec } of experiments.values())
     if (!isFinal(state))
-      for (const { image } of Object.values(spec.roles)) if (image) wanted.add(normalImage(image))
+      for (const { image, image_digest } of Object.values(spec.roles)) {
+        if (image_digest !== undefined) wanted.add(image_digest)
+        else if (image) wanted.add(normalImage(image))
+      }
   for (const { inventory } of nodes.values())
     if (inventory?.default_image) wanted.add(normalImage(inventory.default_image))
   for (const { kind, image, reason } of imageJobs.values())

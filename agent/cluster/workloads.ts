@@ -13,6 +13,7 @@ import type { ExperimentRow, QueueRow, State, TaskRow } from './state.ts'
 /** What one task of a role takes and runs. */
 export interface WorkloadRole {
   readonly image?: string | undefined
+  readonly image_digest?: string | undefined
   readonly resources: Resources
   readonly gpu?: GpuNeed | undefined
 }

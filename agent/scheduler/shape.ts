@@ -19,7 +19,7 @@ export interface Shape {
   readonly resources: Resources
   readonly need: GpuNeed | undefined
   readonly image: string | undefined
-  /** The image in the one spelling under which nodes tell of theirs. */
+  /** Its digest if it is pinned, else the one spelling under which nodes tell of theirs. */
   readonly imageName: string | undefined
   readonly constraints: readonly Constraint[]
   readonly affinities: readonly Affinity[]
@@ -49,15 +49,25 @@ export class Shapes {
     { role, resources, gpu: need }: Pick<TaskRow, 'role' | 'resources' | 'gpu'>,
   ): Shape {
     const { constraints, affinities } = workload
-    const image = workload.roles[role]?.image
+    const { image, image_digest } = workload.roles[role] ?? {}
+    const imageName = image_digest ?? (image && normalImage(image))
     const { cpu, memory, disk, gpu } = resources
-    const key = JSON.stringify([cpu, memory, disk, gpu, need ?? null, image ?? null, constraints, affinities])
+    const key = JSON.stringify([
+      cpu,
+      memory,
+      disk,
+      gpu,
+      need ?? null,
+      imageName ?? null,
+      constraints,
+      affinities,
+    ])
     const known = this.#byKey.get(key)
     if (known) return known
     const made: Shape = {
       id: this.#byKey.size,
       cpu: Math.round(cpu * 1000),
-      memory, disk, gpu, resources, need, image, imageName: image && normalImage(image), constraints, affinities,
+      memory, disk, gpu, resources, need, image, imageName, constraints, affinities,
     } // prettier-ignore
     this.#byKey.set(key, made)
     return made

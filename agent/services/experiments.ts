@@ -8,6 +8,7 @@ import type {
   State as RunState,
 } from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
+import { imageFor } from '../cluster/images.ts'
 import { tasksOfSpec } from '../cluster/spec-tasks.ts'
 import type { ExperimentRow, State } from '../cluster/state.ts'
 import { checkQueue } from '../cluster/rules/order.ts'
@@ -91,7 +92,8 @@ async function create(
 ): Promise<Experiment> {
   const { cluster, submitter, space } = deps
   demand(actor, 'experiment:create')
-  const spec = await readSpec(cluster, input)
+  const asked = await readSpec(cluster, input)
+  const spec = await pinned(cluster, asked)
   if (dryRun) checkQueue(cluster.state(), spec)
   const owner = actor.kind === 'user' ? actor.name : actor.kind
   if (dryRun) {
@@ -99,7 +101,7 @@ async function create(
     return { ...preview(spec, owner, deps), plan: await explainSpec(deps, 'dry-run', spec, owner) }
   }
   const idempotency = idempotencyKey
-    ? { key: `${owner}:${idempotencyKey}`, request_sha256: digestOf(spec) }
+    ? { key: `${owner}:${idempotencyKey}`, request_sha256: digestOf(asked) }
     : undefined
   // A repeat is answered even if the cluster could not take the work again by now.
   const earlier = idempotency && cluster.state().idempotency.get(idempotency.key)
@@ -126,6 +128,21 @@ async function readSpec(cluster: Cluster, input: unknown): Promise<ExperimentSpe
       errors: [{ pointer: '/code/upload', message: 'no file with this SHA-256 was uploaded' }],
     })
   return parsed.spec
+}
+
+/**
+ * Its imported images by digest: a name may be given to another image while it waits, between two tasks or before a
+ * retry. As new as every import that was acknowledged, also by another agent.
+ */
+async function pinned(cluster: Cluster, spec: ExperimentSpec): Promise<ExperimentSpec> {
+  if (!Object.values(spec.roles).some(({ image }) => image !== undefined)) return spec
+  await cluster.barrier()
+  const state = cluster.state()
+  const roles = Object.entries(spec.roles).map(([name, role]) => {
+    const found = role.image === undefined ? undefined : imageFor(state, role.image)
+    return [name, found ? { ...role, image_digest: found.digest } : role] as const
+  })
+  return { ...spec, roles: Object.fromEntries(roles) }
 }
 
 function viewOf(state: State, id: string): Experiment {

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import { gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { ExperimentSpec, Image } from '../../contract/index.ts'
+import { createExperiments } from './experiments.ts'
 import { createImages, type ImageService } from './images.ts'
 import { layerOf, layoutArchive, savedArchive, tarOf } from './testing/image-archives.ts'
 import { admin, World } from './testing/world.ts'
@@ -156,6 +157,28 @@ describe('what nodes have', () => {
     world.log.propose({ type: 'experiment.stop', id: 'exp-1' }, admin)
     await images.remove(admin, 'tool:v1')
     expect(world.cluster.state().images.size).toBe(0)
+  })
+
+  it('is what an experiment runs that was submitted with its name, although the name moves on', async () => {
+    const experiments = createExperiments(world.deps())
+    const submit = (image: string) =>
+      experiments.create(admin, { name: 'x', command: 'true', environment: { image } }, { dryRun: false })
+    const [old] = await send(savedArchive([{ layers: [base], names: ['tool:v1'] }]))
+    const first = await submit('docker.io/library/tool:v1')
+    expect(first.spec.roles.worker).toMatchObject({
+      image: 'docker.io/library/tool:v1',
+      image_digest: old?.id,
+    })
+    const [now] = await send(savedArchive([{ layers: [tool], names: ['tool:v1'] }]))
+    expect((await submit('tool:v1')).spec.roles.worker?.image_digest).toBe(now?.id)
+    expect((await submit('python:3.12')).spec.roles.worker).not.toHaveProperty('image_digest')
+    // It has no name any more, and is still needed.
+    await expect(images.remove(admin, old?.id ?? '')).rejects.toMatchObject({ code: 'conflict' })
+    world.now += 3600_000
+    const { cluster } = await images.collect(admin, { unused_seconds: 0, dry_run: true })
+    expect(cluster).toEqual([])
+    world.log.propose({ type: 'experiment.stop', id: first.id }, admin)
+    await images.remove(admin, old?.id ?? '')
   })
 
   it('is freed when nobody used it, but never the only copy, nor what is wanted or somebody else brought', async () => {

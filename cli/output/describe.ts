@@ -74,6 +74,14 @@ const tagsOf = ({ spec, tags }: Experiment): string[] => [
   ...Object.entries(tags).map(([key, value]) => `${key}=${value}`),
 ]
 
+/** With the digest that the name meant when it was submitted, where the cluster keeps the image. */
+function imagesOf({ roles }: Experiment['spec']): string {
+  const texts = Object.values(roles).flatMap(({ image, image_digest: digest }) =>
+    image === undefined ? [] : [image + (digest === undefined ? '' : ` (${digest.slice(0, 19)})`)],
+  )
+  return plain([...new Set(texts)].join(', ')) || "the node's"
+}
+
 /** What it asked of the scheduler; the queue and the class always, the rest where it was given. */
 function schedulingOf(spec: Experiment['spec']): [string, string][] {
   const { team, queue = 'default', priority, timeout_seconds, retries, array, loss_policy } = spec
@@ -111,6 +119,7 @@ export function experimentDetails(terminal: Terminal, e: Experiment): string {
     ['created', e.created_at],
     ['started', e.started_at ?? '-'],
     ['finished', e.finished_at ?? '-'],
+    ['image', imagesOf(e.spec)],
     ...schedulingOf(e.spec),
     ['description', plain(e.description) || '-'],
     ['tags', plain(tagsOf(e).join(', ')) || '-'],

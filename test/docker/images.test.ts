@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { Readable } from 'node:stream'
-import { text } from 'node:stream/consumers'
+import { buffer, text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { layerOf, savedArchive } from '../../agent/services/testing/image-archives.ts'
 import { findNode } from '../../cli/node24.js'
@@ -189,6 +189,41 @@ describe('images without a registry', needs.engine, () => {
     })
     await client.call('images.remove', { params: { image: 'lab/two:v1' } })
     await expect(get('lab/two:v1')).rejects.toMatchObject({ code: 'not_found' })
+  })
+
+  it('are for a task what its name meant when it was submitted, on every node', async () => {
+    const one = (name: string, cpu: number) =>
+      lab.submit({ name, environment: { image: 'lab/moving:v1' }, command: 'echo ran; sleep 60', resources: `cpu=${cpu}, memory=64Mi` }) // prettier-ignore
+    const [engine] = engines
+    if (!engine) throw new Error('expected an engine')
+    /** The base image with one more variable, so that it is another image. */
+    const another = async (value: string) => {
+      const made = await engine.docker.createContainer({ Image: 'lab/base:v1' })
+      await made.commit({ repo: 'lab/moving', tag: 'v1', changes: `ENV VALUE=${value}` })
+      await made.remove()
+      const chunks = await buffer(await engine.docker.getImage('lab/moving:v1').get())
+      await engine.docker.getImage('lab/moving:v1').remove()
+      const [image] = await send(new Blob([new Uint8Array(chunks)]))
+      return image?.id
+    }
+    for (const { id, state } of (await lab.client().call('experiments.list', {})).items)
+      if (!isFinal(state)) await lab.client().call('experiments.stop', { params: { experiment: id } }).then(() => lab.ended(id)) // prettier-ignore
+    const first = await another(randomBytes(4).toString('hex'))
+    for (const { name } of lab.agents) await lab.client().call('nodes.cordon', { params: { node: name }, body: { reason: '' } }) // prettier-ignore
+    const before = [await one('before-1', 2), await one('before-2', 2)]
+    const second = await another(randomBytes(4).toString('hex'))
+    expect(second).not.toBe(first)
+    const after = await one('after', 2)
+    for (const { name } of lab.agents) await lab.client().call('nodes.uncordon', { params: { node: name } })
+    const ids = new Map<string, string | null | undefined>()
+    for (const { id, name } of [...before, after])
+      ids.set(name, (await lab.until(id, ({ state }) => state === 'Running', 120)).tasks[0]?.image_id)
+    expect(ids.get('before-1')).toMatch(/^sha256:/)
+    expect(ids.get('before-2')).toBe(ids.get('before-1'))
+    expect(ids.get('after')).not.toBe(ids.get('before-1'))
+    expect(await get('lab/moving:v1')).toMatchObject({ id: second, names: ['lab/moving:v1'] })
+    for (const { id } of [...before, after]) await lab.client().call('experiments.stop', { params: { experiment: id } }) // prettier-ignore
+    for (const { id } of [...before, after]) await lab.ended(id)
   })
 
   it(

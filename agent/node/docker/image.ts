@@ -92,6 +92,13 @@ export class EngineImages {
     return cluster && imageFor(cluster.state(), name)
   }
 
+  /** Under which of its names people find what is on its way. */
+  #called(name: string): string {
+    const normal = normalImage(name)
+    const row = this.#row(name)
+    return row && !row.names.includes(normal) ? (row.names[0] ?? row.digest) : normal
+  }
+
   async #present(docker: Docker, name: string, row: ImageRow | undefined): Promise<string | undefined> {
     const found = await inspect(docker, name)
     if (!row) return found?.Id
@@ -144,7 +151,7 @@ export class EngineImages {
   ): Promise<string> {
     const { cluster, idleMs } = this.#options
     const begun = performance.now()
-    const figures = cluster?.pulls.begin(normalImage(name))
+    const figures = cluster?.pulls.begin(this.#called(name))
     const progress = (now: PullProgress) => {
       figures?.report(now.bytes, now.total)
       onProgress(now)

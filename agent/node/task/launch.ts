@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { ProblemError } from '../../../contract/index.ts'
+import { pinnedImage, ProblemError, type RoleSpec } from '../../../contract/index.ts'
 import { bootId } from '../process/proc.ts'
 import { type Found, type Launch, StartFailure } from '../runtime.ts'
 import type { Attempt } from './attempt.ts'
@@ -98,7 +98,7 @@ async function start(
   const onPull: Launch['onPull'] = (image, progress) => {
     // A large image takes as long as it takes: only standing still counts.
     deadline = Date.now() + timing.startPatience
-    tellPull(image, progress)
+    tellPull(attempt.experiment.spec.roles[attempt.task.role]?.image ?? image, progress)
   }
   const launch = { ...launchOf(attempt, context), onPull }
   for (;;) {
@@ -130,6 +130,12 @@ async function whatStarted(attempt: Attempt, { runtime }: RunnerContext): Promis
   throw new Error('called off before it started')
 }
 
+/** What its name meant when it was submitted, where the cluster keeps it: all tasks and attempts run the same. */
+function imageOf(role: RoleSpec | undefined): string | null {
+  if (role?.image === undefined) return null
+  return role.image_digest === undefined ? role.image : pinnedImage(role.image, role.image_digest)
+}
+
 function launchOf({ task, experiment, record }: Attempt, { api, folders }: RunnerContext): Launch {
   const role = experiment.spec.roles[task.role]
   const folder = folders.of(task.id, task.attempt)
@@ -137,7 +143,7 @@ function launchOf({ task, experiment, record }: Attempt, { api, folders }: Runne
     task: task.id,
     attempt: task.attempt,
     workload: task.workload,
-    image: role?.image ?? null,
+    image: imageOf(role),
     command: role?.command ?? [],
     env: taskEnvironment(task, experiment, { url: api.url, token: record.token }),
     resources: task.resources,
