@@ -1,13 +1,15 @@
 import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { TLSSocket } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
 import type { RuntimeName, Usage } from '../contract/index.ts'
 import { DiskStore, RaftDriver, levelDisk, systemEnv } from '../raft/index.ts'
 import { addressesOf } from './address.ts'
 import { Admission } from './cluster/admission.ts'
+import { Certificates } from './cluster/certificates.ts'
 import { forgetFounding, readFounding } from './cluster/entry/found.ts'
-import { type DataFolder, writeClusterKey } from './cluster/identity/data-folder.ts'
+import { type DataFolder, writeClusterKey, writeCredentials } from './cluster/identity/data-folder.ts'
 import { hashPassword, verifyPassword } from './cluster/identity/seal.ts'
 import { keepFresh } from './cluster/freshness.ts'
 import { HealthLog } from './cluster/health-log.ts'
@@ -132,7 +134,7 @@ export async function compose(
     const core = await openCluster(basis, stores, wire)
     const kept = await openKept(basis, stores, wire, core.cluster)
     const host = await openHost(basis, stores, wire, core, kept)
-    const monitor = openMonitor(basis, core, host)
+    const monitor = openMonitor(basis, wire, core, host)
     const loopback = await openDoors(basis, stores, wire, core, kept, monitor)
     const begun = await begin(basis, stores, wire, core, kept, host, monitor, loopback)
     const outdated = watchReplicas(basis, stores, core)
@@ -190,7 +192,9 @@ async function openMachine(
 
 /** The one port and the connections to the other agents. It opens when there is something to answer. */
 async function openWire({ folder, log, started, address }: Basis, { nodes }: Stores) {
-  const { identity, credentials } = folder
+  const { identity } = folder
+  // Renewed while the agent runs.
+  const held = { credentials: folder.credentials }
   const addresses = await AddressBook.open({
     data: folder.path,
     state: () => new Map([...nodes().values()].map((node) => [node.member, node.address])),
@@ -199,13 +203,16 @@ async function openWire({ folder, log, started, address }: Basis, { nodes }: Sto
   const self = {
     cluster: identity.cluster,
     member: identity.member,
-    credentials: () => credentials,
+    credentials: () => held.credentials,
     advertised: () => address.advertise,
   }
   // A member that has just joined knows the others by their ids alone.
   const memberOf = (node: string) => nodes().get(node)?.member ?? memberIn(node)
   // Asked from the first connection on, and that is after the cluster is open.
-  const gate = { admits: (_member: number): boolean => false }
+  const gate = {
+    admits: (_member: number): boolean => false,
+    renew: (socket: TLSSocket): void => void socket.destroy(),
+  }
   const admits = (member: number) => gate.admits(member)
   const peers = started.add(
     new PeerWire({ self, addresses, nodeOf: nodeIdOf, memberOf, admits, log }),
@@ -215,7 +222,7 @@ async function openWire({ folder, log, started, address }: Basis, { nodes }: Sto
   started.add(transport, (it) => it.close())
   const http = started.add(httpServers(), (it) => it.close())
   const listener = new Listener({
-    credentials,
+    credentials: held.credentials,
     cluster: identity.cluster,
     http1: http.http1,
     http2: http.http2,
@@ -224,18 +231,16 @@ async function openWire({ folder, log, started, address }: Basis, { nodes }: Sto
       [alpn.snapshot]: (socket, member) => transport.acceptSnapshot(socket, member),
       [alpn.peer]: (socket, member) => peers.accept(socket, member),
     },
+    renew: (socket) => gate.renew(socket),
     admits,
     log,
   })
-  return { addresses, peers, transport, http, listener, gate }
+  return { self, addresses, peers, transport, http, listener, gate, held }
 }
 
 /** Raft, and the member of the cluster that stands on it. */
-async function openCluster(
-  { folder, log, onFatal, started }: Basis,
-  { machine, raftLog }: Stores,
-  wire: Wire,
-) {
+async function openCluster(basis: Basis, { machine, raftLog }: Stores, wire: Wire) {
+  const { folder, log, onFatal, started } = basis
   const { member } = folder.identity
   const raft = await RaftDriver.open({
     id: member,
@@ -266,6 +271,7 @@ async function openCluster(
     () => machine.state,
     () => clusterKey,
   )
+  await keepCertified(basis, wire, raft, machine, signer)
   const backups = new Backups({
     cluster,
     image: () => machine.snapshot(),
@@ -274,6 +280,41 @@ async function openCluster(
   })
   const sealer = new Sealer(cluster, () => clusterKey)
   return { raft, cluster, roster, handover, backups, sealer, admission: new Admission(cluster, signer) }
+}
+
+/** Before anybody is dialled a voter that was off for long has a new certificate; all others ask for theirs. */
+async function keepCertified(
+  { folder, log, started }: Basis,
+  { self, addresses, listener, gate, held }: Wire,
+  raft: RaftDriver,
+  machine: ClusterStateMachine,
+  signer: ClusterSigner,
+): Promise<void> {
+  const certificates = new Certificates({
+    credentials: held.credentials,
+    self,
+    state: () => machine.state,
+    voters: () => votersOf(raft, machine),
+    addresses,
+    signer,
+    keep: (credentials) => writeCredentials(folder.path, credentials),
+    log,
+  })
+  certificates.onRenewed((credentials) => {
+    held.credentials = credentials
+    listener.reload(credentials)
+  })
+  gate.renew = (socket) => certificates.answer(socket)
+  const looked = certificates.look()
+  if (folder.clusterKey) await looked
+  started.add(certificates, (it) => it.stop()).start()
+}
+
+/** The leader first, if one is known; then whoever else votes, or is a member at all. */
+function votersOf(raft: RaftDriver, machine: ClusterStateMachine): number[] {
+  const { leader, conf } = raft.status()
+  const all = [...machine.state.nodes.values()].map(({ member }) => member)
+  return [...new Set([...(leader ? [leader] : []), ...conf.voters, ...all])]
 }
 
 /** What is kept beside the log: files and streams, here and on a second node. */
@@ -394,7 +435,8 @@ async function openHost(
 
 /** What this agent counts, for whoever watches it. */
 function openMonitor(
-  { folder, started }: Basis,
+  { started }: Basis,
+  { held }: Wire,
   { cluster, raft }: Core,
   { usage }: Pick<Host, 'usage'>,
 ): Monitor {
@@ -403,7 +445,7 @@ function openMonitor(
       cluster,
       raftMetrics: () => raft.metrics(),
       usage,
-      certificate: () => folder.credentials.cert,
+      certificate: () => held.credentials.cert,
       version: agentVersion,
     }),
     (it) => it.stop(),

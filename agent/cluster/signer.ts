@@ -1,5 +1,5 @@
 import { parseAddress } from './identity/address.ts'
-import { checkRequest, signNode } from './identity/ca.ts'
+import { checkRequest, type Pair, renewNode, signNode } from './identity/ca.ts'
 import { open, sha256Of } from './identity/seal.ts'
 import { ProblemError } from '../../contract/index.ts'
 import { isIP } from 'node:net'
@@ -25,19 +25,28 @@ export class ClusterSigner implements Signer {
   }
 
   async sign(request: string, of: { member: number; name: string; address: string }): Promise<string> {
-    const cluster = this.#state().cluster.get(theCluster)
-    const key = this.#clusterKey()
-    if (!cluster || !key)
+    const authority = this.#authority()
+    if (!authority)
       throw new ProblemError('no_leader', 'this agent has no cluster key and cannot sign certificates')
-    const ca = { cert: cluster.ca, key: open(key, cluster.sealed_ca_key, caKeyContext(cluster.id)) }
-    return signNode({
-      ca,
-      request,
-      cluster: cluster.id,
-      member: of.member,
-      name: of.name,
-      ips: ipsOf(of.address),
-    })
+    return signNode({ ...authority, request, member: of.member, name: of.name, ips: ipsOf(of.address) })
+  }
+
+  /** The certificate once more; undefined where the cluster key is not. */
+  async renew(
+    cert: string,
+    of: { member: number; name: string; address: string },
+  ): Promise<string | undefined> {
+    const authority = this.#authority()
+    return (
+      authority && renewNode(cert, { ...authority, member: of.member, name: of.name, ips: ipsOf(of.address) })
+    )
+  }
+
+  #authority(): { ca: Pair; cluster: string } | undefined {
+    const row = this.#state().cluster.get(theCluster)
+    const key = this.#clusterKey()
+    if (!row || !key) return undefined
+    return { ca: { cert: row.ca, key: open(key, row.sealed_ca_key, caKeyContext(row.id)) }, cluster: row.id }
   }
 }
 

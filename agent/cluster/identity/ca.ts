@@ -92,6 +92,23 @@ export async function createKeyAndRequest(): Promise<{ key: string; request: str
 /** Throws ProblemError `invalid_request` when the request is not one this cluster signs. */
 export async function signNode(options: NodeCertificate): Promise<string> {
   const publicKey = await requestedKey(options.request)
+  return issue(publicKey, options, notBefore(options.now ?? new Date()))
+}
+
+/**
+ * The certificate once more, for its old key. It is good from its authority's first day: whoever signs it may have a
+ * clock that is far ahead, and it must count for hosts whose clocks are right.
+ */
+export async function renewNode(cert: string, options: Omit<NodeCertificate, 'request'>): Promise<string> {
+  const { publicKey } = new Certificate(cert)
+  return issue(publicKey, options, new Certificate(options.ca.cert).notBefore)
+}
+
+async function issue(
+  publicKey: PublicKey,
+  options: Omit<NodeCertificate, 'request'>,
+  from: Date,
+): Promise<string> {
   const ca = new Certificate(options.ca.cert)
   const now = options.now ?? new Date()
   const cert = await X509CertificateGenerator.create(
@@ -99,7 +116,7 @@ export async function signNode(options: NodeCertificate): Promise<string> {
       serialNumber: newSerial(),
       subject: [{ CN: [`member-${options.member}`] }, { O: [options.cluster] }],
       issuer: ca.subjectName,
-      notBefore: notBefore(now),
+      notBefore: from,
       notAfter: new Date(now.getTime() + 365 * day),
       publicKey,
       signingKey: await importKey(options.ca.key),
@@ -174,7 +191,7 @@ async function requestedKey(pem: string): Promise<PublicKey> {
   return request.publicKey
 }
 
-function namesOf({ cluster, member, name, ips }: NodeCertificate): JsonGeneralNames {
+function namesOf({ cluster, member, name, ips }: Omit<NodeCertificate, 'request'>): JsonGeneralNames {
   const url = `urn:submarine:cluster:${cluster}:member:${member}`
   if (!memberName.test(`URI:${url}`)) throw new Error(`no certificate can name ${url}`)
   if (!/^[A-Za-z0-9._-]{1,253}$/.test(name)) throw new Error(`no certificate can name host ${name}`)

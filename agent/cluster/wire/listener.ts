@@ -6,6 +6,8 @@ import { createServer, type Server as TlsServer, type TLSSocket } from 'node:tls
 import type { Credentials } from '../identity/ca.ts'
 import { alpn, type Log, proofOf, type WireProtocol } from './tls.ts'
 
+type ProvenProtocol = Exclude<WireProtocol, typeof alpn.renew>
+
 /** Takes a socket whose other side is proven to be that member of this cluster. */
 export type Accept = (socket: TLSSocket, member: number) => void
 
@@ -15,7 +17,9 @@ export interface ListenerOptions {
   /** Made with `http.createServer` and `http2.createServer`; neither listens itself. */
   readonly http1: Server
   readonly http2: Http2Server
-  readonly wire: Readonly<Record<WireProtocol, Accept>>
+  readonly wire: Readonly<Record<ProvenProtocol, Accept>>
+  /** Whoever comes to renew a certificate: nothing is proven of them but that they hold its key. */
+  readonly renew?: (socket: TLSSocket) => void
   /** Is it (still) a member? A certificate outlives its owner's removal. The peer wire tells it so, the others drop it. */
   readonly admits?: (member: number) => boolean
   readonly log: Log
@@ -87,13 +91,16 @@ export class Listener {
   #dispatch(socket: TLSSocket): void {
     // Until somebody takes the socket over; a reset is no reason to end the agent.
     socket.on('error', () => undefined)
-    const { http1, http2 } = this.#options
-    if (isWire(socket.alpnProtocol)) this.#admit(socket, socket.alpnProtocol)
+    const { http1, http2, renew } = this.#options
+    if (socket.alpnProtocol === alpn.renew) {
+      if (renew) renew(socket)
+      else socket.destroy()
+    } else if (isWire(socket.alpnProtocol)) this.#admit(socket, socket.alpnProtocol)
     else if (socket.alpnProtocol === 'h2') http2.emit('connection', socket)
     else http1.emit('connection', socket)
   }
 
-  #admit(socket: TLSSocket, protocol: WireProtocol): void {
+  #admit(socket: TLSSocket, protocol: ProvenProtocol): void {
     const { cluster, admits, wire } = this.#options
     const proof = proofOf(socket, cluster)
     if ('refused' in proof) return this.#refuse(socket, protocol, proof.refused)
@@ -123,5 +130,5 @@ export class Listener {
 const secureContext = ({ ca, cert, key }: Credentials) =>
   ({ ca, cert: `${cert.trimEnd()}\n${ca}`, key, minVersion: 'TLSv1.3' }) as const
 
-const protocols: ReadonlySet<unknown> = new Set(Object.values(alpn))
-const isWire = (name: unknown): name is WireProtocol => protocols.has(name)
+const proven: ReadonlySet<unknown> = new Set([alpn.raft, alpn.snapshot, alpn.peer])
+const isWire = (name: unknown): name is ProvenProtocol => proven.has(name)

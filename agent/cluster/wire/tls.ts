@@ -10,6 +10,8 @@ export const alpn = {
   raft: 'submarine-raft/1',
   snapshot: 'submarine-snapshot/1',
   peer: 'submarine-peer/1',
+  /** Open to expired certificates, and for nothing but new ones. */
+  renew: 'submarine-renew/1',
 } as const
 export type WireProtocol = (typeof alpn)[keyof typeof alpn]
 
