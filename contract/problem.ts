@@ -49,6 +49,11 @@ export const problems = {
     'Ask for what a node can give: `submarine node list` shows what each one has.',
   ],
   rate_limited: [429, 'Too many requests', 'Wait a little and retry.'],
+  provider_failed: [
+    502,
+    'The identity provider answers, but not as it should',
+    'An admin of the cluster can find out why: `submarine identity-provider check NAME`.',
+  ],
   internal: [500, 'The agent failed to answer', "Look for the request id in the agent's log."],
   busy: [503, 'The cluster takes no more work right now', 'Retry in a moment.'],
   no_leader: [503, 'The cluster has no leader right now', 'Retry; if it lasts, check that most voters run.'],
@@ -61,6 +66,11 @@ export const problems = {
     507,
     'The disk of this agent is nearly full',
     'Free space on the agent: it refuses new work before anything is lost.',
+  ],
+  provider_unreachable: [
+    503,
+    'The identity provider does not answer',
+    'Try again later. Who is signed in stays so, and accounts with a password kept here work meanwhile.',
   ],
   node_unreachable: [503, 'The node that holds this is not reachable', 'Retry when the node is back.'],
 } as const satisfies Record<string, readonly [status: number, title: string, hint: string]>

@@ -15,7 +15,8 @@ export interface Route {
   readonly body?: z.ZodType
   /** `bytes`: the request body is a file, streamed. */
   readonly upload?: 'bytes'
-  readonly status: 200 | 201 | 204
+  /** 302: it answers by sending a browser elsewhere. */
+  readonly status: 200 | 201 | 204 | 302
   readonly reply?: z.ZodType
   /** Instead of one JSON reply: server-sent events of `reply`, or a file. */
   readonly stream?: 'events' | 'bytes'

@@ -23,7 +23,10 @@ export function toProblem(error: unknown): ProblemError {
 export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const problem = toProblem(error)
   if (problem.code === 'internal') request.log.error({ err: error, url: request.url }, 'failed to answer')
-  else if (problem.status >= 500) request.log.warn({ code: problem.code, url: request.url }, problem.message)
+  else if (problem.status >= 500) {
+    const cause = problem.cause instanceof Error ? { cause: problem.cause.message } : {}
+    request.log.warn({ code: problem.code, url: request.url, ...cause }, problem.message)
+  }
   if (problem.status === 401) reply.header('www-authenticate', 'Bearer')
   if (problem instanceof RateLimited) reply.header('retry-after', problem.retryAfter)
   reply
