@@ -96,7 +96,10 @@ export const OidcSettings = z
     end_session: z.boolean().default(true).describe('Signing out of the console signs out of the provider.'),
     ...common,
   })
-  .refine(({ scopes }) => scopes.includes('openid'), { path: ['scopes'], error: 'expected openid among them' }) // prettier-ignore
+  .refine(({ scopes }) => scopes.includes('openid'), {
+    path: ['scopes'],
+    error: 'expected openid among them',
+  }) // prettier-ignore
   .meta({ id: 'OidcSettings' })
 export type OidcSettings = z.infer<typeof OidcSettings>
 

@@ -51,7 +51,8 @@ export function claim(claims: Claims, name: string): unknown {
   if (Object.hasOwn(claims, name)) return claims[name]
   const [first = '', ...rest] = name.split('.')
   const inner = Object.hasOwn(claims, first) ? claims[first] : undefined
-  if (rest.length === 0 || typeof inner !== 'object' || inner === null || Array.isArray(inner)) return undefined
+  if (rest.length === 0 || typeof inner !== 'object' || inner === null || Array.isArray(inner))
+    return undefined
   return claim(inner as Claims, rest.join('.'))
 }
 

@@ -193,7 +193,12 @@ function translated(error: unknown): unknown {
   if (error instanceof BusyError || error instanceof UnavailableError)
     return new ServerDown(clip(error.message), { cause: error })
   if (error instanceof ResultCodeError)
-    return new ProblemError('provider_failed', `the directory answers: ${clip(error.message)}`, { cause: error })
+    return new ProblemError('provider_failed', `the directory answers: ${clip(error.message)}`, {
+      cause: error,
+    })
   const { code, message } = error as NodeJS.ErrnoException
-  return new ServerDown(clip(code === undefined || message.includes(code) ? message : `${code}: ${message}`), { cause: error })
+  return new ServerDown(
+    clip(code === undefined || message.includes(code) ? message : `${code}: ${message}`),
+    { cause: error },
+  )
 }

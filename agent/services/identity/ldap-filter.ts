@@ -1,9 +1,6 @@
 /** A value within a filter (RFC 4515): nothing in it can end the filter or match more than itself. */
 export const escapeFilter = (value: string): string =>
-  value.replaceAll(
-    /[\\*()\0]/g,
-    (character) => `\\${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
-  )
+  value.replaceAll(/[\\*()\0]/g, (character) => `\\${character.charCodeAt(0).toString(16).padStart(2, '0')}`)
 
 /** `(uid={user})` with its values filled in, in one go: a value may itself hold braces. */
 export const fillFilter = (template: string, values: Readonly<Record<string, string>>): string =>

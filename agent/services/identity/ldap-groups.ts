@@ -12,9 +12,7 @@ export function valuesOf(entry: Entry, attribute: string): string[] {
   const key = Object.keys(entry).find((name) => name.toLowerCase() === attribute.toLowerCase())
   const value = key === undefined ? undefined : entry[key]
   const all = value === undefined ? [] : Array.isArray(value) ? value : [value]
-  return all
-    .map((one) => (typeof one === 'string' ? one : one.toString('hex')))
-    .filter((text) => text !== '')
+  return all.map((one) => (typeof one === 'string' ? one : one.toString('hex'))).filter((text) => text !== '')
 }
 
 /** Groups by their distinguished name and by the first part of it: `cn=ml,ou=groups,dc=lab` and `ml`. */

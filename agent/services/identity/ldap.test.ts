@@ -146,8 +146,18 @@ describe('a directory', needs.slapd, () => {
   it.each([
     ['its own account', {}, 'wrong', /refuses the cluster's own account cn=submarine/],
     ['what people are below', { user_base: `ou=none,${base}` }, searcher.password, /has no ou=none/],
-    ['a filter', { user_filter: '(|(uid={user})(uid=ben))' }, searcher.password, /knows 2 people by that name/],
-    ['the attribute of names', { name_attribute: 'employeeNumber' }, searcher.password, /has no employeeNumber/],
+    [
+      'a filter',
+      { user_filter: '(|(uid={user})(uid=ben))' },
+      searcher.password,
+      /knows 2 people by that name/,
+    ],
+    [
+      'the attribute of names',
+      { name_attribute: 'employeeNumber' },
+      searcher.password,
+      /has no employeeNumber/,
+    ],
   ] as const)('says that %s is wrong', async (_what, more, secret, message) => {
     const found = await problem(checkPassword(access(more, secret), 'ana', "ana's password"))
     expect(found.code).toBe('provider_failed')

@@ -1,4 +1,9 @@
-import { AuthorizationResponseError, ClientError, ResponseBodyError } from 'openid-client'
+import {
+  AuthorizationResponseError,
+  ClientError,
+  ResponseBodyError,
+  WWWAuthenticateChallengeError,
+} from 'openid-client'
 import { ProblemError } from '../../../contract/index.ts'
 import { clip } from './person.ts'
 
@@ -14,6 +19,7 @@ export function translated(error: unknown): unknown {
       cause: error,
     }) // prettier-ignore
   if (error instanceof ResponseBodyError) return refused(error)
+  if (error instanceof WWWAuthenticateChallengeError) return stranger(error)
   if (!(error instanceof ClientError))
     return new ProblemError('provider_unreachable', 'the identity provider does not answer', { cause: withCause(error) }) // prettier-ignore
   if (error.code === 'OAUTH_KEY_SELECTION_FAILED')
@@ -31,10 +37,16 @@ function refused(error: ResponseBodyError): ProblemError {
     return new ProblemError('bad_credentials', 'the sign-in was not confirmed in time', { cause: error })
   if (error.error === 'access_denied')
     return new ProblemError('bad_credentials', 'the sign-in was refused in the browser', { cause: error })
-  const isClient = error.error === 'invalid_client' || error.error === 'unauthorized_client'
-  const why = isClient ? 'does not take the client id or its secret' : `refuses: ${clip(error.error)}`
-  return new ProblemError('provider_failed', `the identity provider ${why}`, { cause: withCause(error) })
+  if (error.error === 'invalid_client' || error.error === 'unauthorized_client') return stranger(error)
+  return new ProblemError('provider_failed', `the identity provider refuses: ${clip(error.error)}`, {
+    cause: withCause(error),
+  })
 }
+
+const stranger = (error: Error) =>
+  new ProblemError('provider_failed', 'the identity provider does not take the client id or its secret', {
+    cause: withCause(error),
+  })
 
 function withCause(error: unknown): Error {
   const detail = error instanceof ResponseBodyError ? error.error_description : undefined

@@ -148,7 +148,7 @@ async function discover({ settings, secret }: OidcAccess): Promise<client.Config
       {
         timeout: timeoutSeconds,
         [client.customFetch]: (url, options) =>
-          undiciFetch(url, { ...(options as object), dispatcher }) as unknown as Promise<Response>,
+          undiciFetch(url, { ...(options as object), dispatcher }),
         execute: [
           // Only on this machine: the settings take plain HTTP for no other.
           ...(issuer.protocol === 'http:' ? [client.allowInsecureRequests] : []),
