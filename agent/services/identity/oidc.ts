@@ -147,8 +147,7 @@ async function discover({ settings, secret }: OidcAccess): Promise<client.Config
       secret === null ? client.None() : authentication(secret),
       {
         timeout: timeoutSeconds,
-        [client.customFetch]: (url, options) =>
-          undiciFetch(url, { ...(options as object), dispatcher }),
+        [client.customFetch]: (url, options) => undiciFetch(url, { ...(options as object), dispatcher }),
         execute: [
           // Only on this machine: the settings take plain HTTP for no other.
           ...(issuer.protocol === 'http:' ? [client.allowInsecureRequests] : []),
