@@ -362,6 +362,28 @@ test('a running task of which nothing is left has failed', async () => {
   expect(cluster.task()).toMatchObject({ state: 'Failed', reason: { code: 'container_lost' } })
 })
 
+test('a first attempt starts although the host is still asked what else it has', async () => {
+  const asked = Promise.withResolvers<never[]>()
+  runtime.list = () => asked.promise
+  const ready = agent()
+  await isRunning()
+  expect(runtime.started).toHaveLength(1)
+  asked.resolve([])
+  await ready
+})
+
+test('what runs here by our own notes is looked for, also when the state of the cluster is older', async () => {
+  const first = await agent()
+  await isRunning()
+  await kill(first)
+  cluster.change({ task: taskRow() })
+  await agent()
+  runtime.get().end()
+  await isOver()
+  expect(cluster.task()?.state).toBe('Succeeded')
+  expect(runtime.started).toHaveLength(1)
+})
+
 test('a runtime that does not answer is waited for: its tasks are neither lost nor swept away', async () => {
   cluster = new DoubleCluster(experimentRow(), taskRow({ state: 'Running' }))
   runtime.hold(task, 1)

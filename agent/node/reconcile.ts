@@ -207,9 +207,23 @@ export class NodeReconciler {
     }
     const missing = [...desired].filter(([key]) => !this.#runners.has(key))
     if (missing.length === 0 && !this.#sweepDue) return
+    const unseen = await this.#unseen(missing)
+    // They begin at once and side by side, however long the host takes to say what else it has.
+    await Promise.all(unseen.map(([key, wanted]) => this.#take(key, wanted, noneOf(this.#options.runtimes))))
+    const others = missing.filter(([key]) => !this.#runners.has(key))
+    if (others.length === 0 && !this.#sweepDue) return
     const observed = await this.#observe()
-    for (const [key, wanted] of missing) await this.#take(key, wanted, observed)
+    for (const [key, wanted] of others) await this.#take(key, wanted, observed)
     if (this.#sweepDue) await this.#sweep(observed)
+  }
+
+  /** Of which nothing can be anywhere: no node has said it would start them, nor does this one have notes of them. */
+  async #unseen(missing: readonly (readonly [string, Desired])[]) {
+    const first = missing.filter(
+      ([, { task }]) => neverStarted(task) && !this.#silent.has(task.runtime ?? 'docker'),
+    )
+    const records = await Promise.all(first.map(([, { task }]) => this.#records.get(task.id, task.attempt)))
+    return first.filter((_, at) => !records[at])
   }
 
   async #observe(): Promise<Observed> {
@@ -304,6 +318,11 @@ export class NodeReconciler {
     await this.#sweeper.sweep(observed, (key) => desired.has(key) || this.#runners.has(key))
   }
 }
+
+const neverStarted = ({ state, attempt, token_sha256 }: TaskRow) =>
+  state === 'Starting' && attempt === 1 && !token_sha256
+
+const noneOf = (runtimes: readonly Runtime[]): Observed => new Map(runtimes.map(({ name }) => [name, []]))
 
 /** Why the cluster wants it to end, if it does: one that is stopped for good does not come back. */
 function stopOrder({ task, experiment }: Desired, timing: { readonly grace: number }): StopOrder | undefined {

@@ -63,9 +63,9 @@ export class DockerRuntime implements Runtime {
     for (;;) {
       signal.throwIfAborted()
       try {
+        await this.#ended(found, signal)
         const exit = await this.#exitOf(found)
         if (exit) return exit
-        await this.#ended(found, signal)
       } catch {
         // The engine is down or restarts; what became of the container it says when it is back.
         signal.throwIfAborted()
@@ -241,9 +241,11 @@ export class DockerRuntime implements Runtime {
     const both = AbortSignal.any([signal, over.signal])
     // A call that waits hangs for ever when the engine is killed meanwhile, hence the limit.
     const waiting = docker.getContainer(found.handle).wait({ abortSignal: both })
-    waiting.catch(() => undefined)
+    // One that is gone has ended too.
+    const ended = waiting.catch((error: unknown) => void gone(error))
+    ended.catch(() => undefined)
     try {
-      await Promise.race([waiting, delay(recheck, undefined, { signal: both })])
+      await Promise.race([ended, delay(recheck, undefined, { signal: both })])
     } finally {
       over.abort()
     }

@@ -47,7 +47,7 @@ async function prepare(attempt: Attempt, context: RunnerContext, signal: AbortSi
   const { folders, api, timing, cluster, blobs } = context
   signal.throwIfAborted()
   checkSpace(context)
-  await attempt.save({ phase: 'preparing' })
+  if (attempt.record.phase !== 'preparing') await attempt.save({ phase: 'preparing' })
   const folder = await folders.make(attempt.task.id, attempt.task.attempt, api.caFile)
   const source = { cluster, blobs, patienceMs: timing.startPatience, retryMs: timing.retry }
   await fetchCode(attempt.experiment, folder.code, source, signal)
