@@ -7,7 +7,9 @@ import type {
   Resources,
   Retries,
   State as RunState,
+  Visibility,
 } from '../../contract/index.ts'
+import { sharingOf } from './visibility.ts'
 import type { ExperimentRow, QueueRow, State, TaskRow } from './state.ts'
 
 /** What one task of a role takes and runs. */
@@ -25,6 +27,8 @@ export interface Workload {
   readonly name: string
   readonly owner: string
   readonly team: string | null
+  /** Who besides its owner may know of it. */
+  readonly visibility: Visibility
   readonly queue: string
   readonly priority: PriorityClass
   readonly preemptible: boolean
@@ -93,6 +97,7 @@ function make(row: ExperimentRow, queue: Omit<QueueRow, 'resource_version'>): Wo
     name: row.name,
     owner: row.owner,
     team: spec.team ?? null,
+    visibility: sharingOf(row).visibility,
     queue: queue.name,
     priority,
     preemptible: spec.preemptible ?? priority === 'low',

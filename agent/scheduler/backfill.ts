@@ -109,14 +109,13 @@ function* endings(
 
 /** Made while the board stands as it will then, with the gang on it: what is left beside it is to spare. */
 function holdOf(gang: Gang, { takes, at, certain }: Found): Hold {
-  const { id, name } = gang.workload
+  const owner = gang.workload
   return {
-    owner: id,
-    name,
+    owner,
     kind: 'ahead',
     at,
     certain,
-    isFor: (workload) => workload.id === id,
+    isFor: (workload) => workload.id === owner.id,
     kept: keptOf(takes),
   }
 }
@@ -154,7 +153,7 @@ export function nominationHolds(index: ClusterIndex, state: State, now: number):
     }
     const rank = rankOf(workload)
     const isFor: Hold['isFor'] = (other) => other.id === id || rankOf(other) > rank
-    holds.push({ owner: id, name: workload.name, kind: 'nominated', at: now, certain: true, isFor, kept })
+    holds.push({ owner: workload, kind: 'nominated', at: now, certain: true, isFor, kept })
   }
   return holds
 }

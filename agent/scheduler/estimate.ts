@@ -32,7 +32,7 @@ export function* estimate(
   { state, plan, surroundings, entry, before }: Asked,
 ): Generator<void, Explanation['expected_start'], void> {
   const { id } = entry.workload
-  const hold = plan.holds.find(({ owner, kind }) => owner === id && kind === 'ahead')
+  const hold = plan.holds.find(({ owner, kind }) => owner.id === id && kind === 'ahead')
   if (hold) return hold.certain ? { at: new Date(hold.at).toISOString(), confidence: 'high' } : null
   if (before.length > mostBefore) return null
   const calendar = new Calendar(state, index.board, index.calendar, surroundings.now)

@@ -51,7 +51,7 @@ function fitsNow(index: ClusterIndex, { now, images }: Surroundings, plan: Plan,
 }
 
 function shorter(gang: Gang, { holds }: Plan, { now }: Surroundings): string[] {
-  const others = holds.filter((hold) => hold.at > now && hold.owner !== gang.workload.id)
+  const others = holds.filter((hold) => hold.at > now && hold.owner.id !== gang.workload.id)
   const first = Math.min(...others.map(({ at }) => at))
   const seconds = Math.floor((first - now) / 1000) - gang.workload.grace_seconds
   const { limit_seconds } = gang.workload

@@ -5,9 +5,8 @@ import type { Bound } from './site.ts'
 
 /** Room that is kept for somebody from some time on. */
 export interface Hold {
-  /** The workload it is kept for, and how people call it. */
-  readonly owner: string
-  readonly name: string
+  /** It is kept for this one. */
+  readonly owner: Workload
   readonly kind: 'ahead' | 'nominated'
   /** From when, ms: whoever is gone by then may use the room until then. */
   readonly at: number

@@ -12,6 +12,7 @@ import type { Candidate, Leavers } from './leavers.ts'
 import { type Bounds, type PlaceContext, placeGang } from './place.ts'
 import type { Preemption } from './plan.ts'
 import { RoomWatch } from './room-watch.ts'
+import { calledFor } from './words.ts'
 
 export interface Victims {
   readonly preemption: Preemption
@@ -161,7 +162,8 @@ function helps({ board }: ClusterIndex, gang: Gang, tasks: readonly TaskRow[]): 
 }
 
 function describe({ gang, now }: Wanting, { takes, kept }: Found, gone: readonly Candidate[]): Victims {
-  const { id, name, priority } = gang.workload
+  const { id, priority } = gang.workload
+  const name = calledFor(undefined, gang.workload)
   const victims = [...Map.groupBy(gone, ({ workload }) => workload)].map(([workload, parts]) =>
     workload.array_limit === null
       ? { workload: workload.id }
@@ -178,8 +180,7 @@ function describe({ gang, now }: Wanting, { takes, kept }: Found, gone: readonly
   return {
     preemption: { id, victims, reason, nominate },
     hold: {
-      owner: id,
-      name,
+      owner: gang.workload,
       kind: 'nominated',
       at: now,
       certain: true,
@@ -187,6 +188,6 @@ function describe({ gang, now }: Wanting, { takes, kept }: Found, gone: readonly
       kept,
     },
     tasks: gone.flatMap(({ tasks }) => tasks.map((task) => task.id)),
-    names: gone.map(({ workload }) => workload.name),
+    names: gone.map(({ workload }) => calledFor(gang.workload, workload)),
   }
 }

@@ -54,15 +54,25 @@ export const why = {
 function keptText(
   holds: readonly Hold[],
   reservations: readonly ReservationRow[],
-  { limit_seconds }: Workload,
+  workload: Workload,
 ): string {
-  const parts = holds.map(({ kind, name, at, certain }) => {
+  const parts = holds.map(({ kind, owner, at, certain }) => {
+    const name = calledFor(workload, owner)
     if (kind === 'nominated') return `${name}, for which others made it`
     return certain ? `${name}, which is ahead and starts by ${clock(at)}` : `${name}, which is ahead`
   })
   parts.push(...reservations.map(({ name }) => `the reservation ${name}`))
-  const hint = limit_seconds === null ? '; with a time limit it could run until then' : ''
+  const hint = workload.limit_seconds === null ? '; with a time limit it could run until then' : ''
   return `the room there is, is kept for ${listed(parts)}${hint}`
+}
+
+/**
+ * How one is called where those read it who may know of `reader`: by its name if they may know of it too, else by whose it
+ * is. Nobody in particular reads what several are told.
+ */
+export function calledFor(reader: Workload | undefined, { name, owner, team, visibility }: Workload): string {
+  const same = reader?.owner === owner || (visibility === 'team' && team !== null && reader?.team === team)
+  return same || visibility === 'everyone' ? name : `work of ${owner}`
 }
 
 export const clock = (time: string | number): string =>

@@ -1,6 +1,7 @@
-import { type Action, type Actor, actorName, type Asked, type askedKinds, permits, ProblemError, type Sharing, type UserActor } from '../../contract/index.ts' // prettier-ignore
+import { type Action, type Actor, actorName, type Asked, type askedKinds, permits, ProblemError, type UserActor } from '../../contract/index.ts' // prettier-ignore
 import type { Cluster } from '../cluster/cluster.ts'
 import type { ExperimentRow, State, TaskRow } from '../cluster/state.ts'
+import { sharingOf } from '../cluster/visibility.ts'
 import { type Consistency, settled } from './context.ts'
 
 /** Every service call begins here, so no door into the agent can forget to ask. */
@@ -30,7 +31,8 @@ export function demandOfOwn(actor: Actor, action: Action): void {
   demand(actor, action, ownOf(actor))
 }
 
-function ownOf(actor: Actor): Asked {
+/** What is the actor's own. */
+export function ownOf(actor: Actor): Asked {
   if (actor.kind === 'user') return { owner: actor.name }
   return actor.kind === 'task' ? { workload: actor.workload } : {}
 }
@@ -45,15 +47,20 @@ export const askedOf = (row: ExperimentRow): Asked => ({
   workload: row.id,
 })
 
-/** What was chosen, or else what goes without saying. */
-export function sharingOf({ sharing, spec }: Pick<ExperimentRow, 'sharing' | 'spec'>): Sharing {
-  return sharing ?? (spec.team === undefined ? unshared : ofTeam)
-}
-const unshared: Sharing = { visibility: 'private', shares: [] }
-const ofTeam: Sharing = { visibility: 'team', shares: [] }
-
 export const mayRead = (actor: Actor, row: ExperimentRow): boolean =>
   permits(actor, 'experiment:read', askedOf(row))
+
+/**
+ * May they run something from these bytes, which they name by their digest alone? Whoever sent them may, and whoever reads
+ * an experiment that runs from them.
+ */
+export function mayUseUpload(state: State, actor: Actor, sha256: string): boolean {
+  const row = state.blobs.get(sha256)
+  if (!row) return false
+  if (row.uploaders?.includes(actorName(actor)) || (actor.kind === 'user' && actor.rank === 'admin'))
+    return true
+  return state.experiments.some((each) => each.spec.code?.upload === sha256 && mayRead(actor, each))
+}
 
 /** May they know of it at all? Then what their token does not allow is forbidden, not hidden. */
 const mayKnow = (actor: Actor, row: ExperimentRow): boolean =>

@@ -1,5 +1,5 @@
 import { type Readable, Transform } from 'node:stream'
-import { type Actor, type Blob, formatBytes, ProblemError } from '../../contract/index.ts'
+import { type Actor, actorName, type Blob, formatBytes, ProblemError } from '../../contract/index.ts'
 import { demand } from './access.ts'
 import type { ServiceDeps } from './context.ts'
 
@@ -28,7 +28,7 @@ export function createBlobs(deps: ServiceDeps): BlobService {
       promised === undefined ? {} : { sha256: promised },
     )
     const holders = await copied(deps, sha256, bytes)
-    await cluster.propose({ type: 'blob.create', sha256, bytes, holders }, actor)
+    await cluster.propose({ type: 'blob.create', sha256, bytes, holders, by: actorName(actor) }, actor)
     return { sha256, bytes, copies: holders.length }
   }
 

@@ -4,7 +4,7 @@ import type { ExperimentRow, NodeRow, State, TaskRow } from '../cluster/state.ts
 
 /** One object's change, with the state to show it from: states share what did not change, so keeping one is cheap. */
 export type Change =
-  | (Base & { readonly kind: 'experiment'; readonly row: ExperimentRow })
+  | (Base & { readonly kind: 'experiment'; readonly row: ExperimentRow; readonly was?: ExperimentRow })
   | (Base & { readonly kind: 'node'; readonly row: NodeRow })
   | (Base & { readonly kind: 'event'; readonly event: Event })
 export type ChangeKind = Change['kind']
@@ -34,8 +34,9 @@ export function changesOf({ index, changed, events }: Applied, before: State, af
   for (const workload of silenced(changed.get('nodes'), before, after)) experiments.add(workload)
   return [
     ...[...experiments].flatMap((id) => {
-      const found = compared(before.experiments.get(id), after.experiments.get(id), before, after)
-      return found ? [{ kind: 'experiment' as const, index, ...found }] : []
+      const was = before.experiments.get(id)
+      const found = compared(was, after.experiments.get(id), before, after)
+      return found ? [{ kind: 'experiment' as const, index, ...found, ...(was ? { was } : {}) }] : []
     }),
     ...[...nodes].flatMap((id) => {
       const found = compared(before.nodes.get(id), after.nodes.get(id), before, after)

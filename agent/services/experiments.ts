@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { parseSpec, ProblemError } from '../../contract/index.ts'
+import { parseSpec, permits, ProblemError } from '../../contract/index.ts'
 import type {
   Actor,
   Experiment,
@@ -13,7 +13,7 @@ import { tasksOfSpec } from '../cluster/spec-tasks.ts'
 import type { ExperimentRow, State } from '../cluster/state.ts'
 import { checkQueue } from '../cluster/rules/order.ts'
 import { experimentVersion } from '../cluster/rules/settle.ts'
-import { demand, experimentFor, mayRead, tasksOf } from './access.ts'
+import { demand, demandOfOwn, experimentFor, mayRead, mayUseUpload, tasksOf } from './access.ts'
 import { type Consistency, type ServiceDeps, settled } from './context.ts'
 import { explainSpec } from './explanations.ts'
 import { type Page, pageOf, type PageQuery } from './paging.ts'
@@ -47,7 +47,7 @@ export function createExperiments(deps: ServiceDeps): ExperimentService {
   return {
     create: (actor, input, options) => create(deps, actor, input, options),
     async list(actor, query) {
-      if (actor.kind === 'anonymous') throw new ProblemError('unauthenticated')
+      demandOfOwn(actor, 'experiment:read')
       await settled(cluster, query.consistency)
       const state = cluster.state()
       const rows = newestFirst(state).filter((row) => mayRead(actor, row) && matches(row, query))
@@ -92,13 +92,17 @@ async function create(
 ): Promise<Experiment> {
   const { cluster, submitter, space } = deps
   demand(actor, 'experiment:create')
-  const asked = await readSpec(cluster, input)
+  const asked = await readSpec(cluster, actor, input)
+  await checkTeam(cluster, actor, asked)
   const spec = await pinned(cluster, asked)
   if (dryRun) checkQueue(cluster.state(), spec)
   const owner = actor.kind === 'user' ? actor.name : actor.kind
   if (dryRun) {
     submitter.validate(spec, owner)
-    return { ...preview(spec, owner, deps), plan: await explainSpec(deps, 'dry-run', spec, owner) }
+    return {
+      ...preview(spec, owner, deps),
+      plan: await explainSpec(deps, actor, { id: 'dry-run', spec, owner }),
+    }
   }
   const idempotency = idempotencyKey
     ? { key: `${owner}:${idempotencyKey}`, request_sha256: digestOf(asked) }
@@ -116,11 +120,11 @@ async function create(
   return viewOf(cluster.state(), made.id)
 }
 
-async function readSpec(cluster: Cluster, input: unknown): Promise<ExperimentSpec> {
+async function readSpec(cluster: Cluster, actor: Actor, input: unknown): Promise<ExperimentSpec> {
   const parsed = parseSpec(input)
   if ('errors' in parsed) throw new ProblemError('invalid_spec', undefined, { errors: parsed.errors })
   const upload = parsed.spec.code?.upload
-  const known = () => upload === undefined || cluster.state().blobs.has(upload)
+  const known = () => upload === undefined || mayUseUpload(cluster.state(), actor, upload)
   // It may have been uploaded to another agent a moment ago.
   if (!known()) await cluster.barrier()
   if (!known())
@@ -128,6 +132,22 @@ async function readSpec(cluster: Cluster, input: unknown): Promise<ExperimentSpe
       errors: [{ pointer: '/code/upload', message: 'no file with this SHA-256 was uploaded' }],
     })
   return parsed.spec
+}
+
+/** Work is charged to a team by its members alone. */
+async function checkTeam(cluster: Cluster, actor: Actor, { team }: ExperimentSpec): Promise<void> {
+  if (team === undefined) return
+  // It may have been made, or joined, through another agent a moment ago: the answer is as new as that.
+  if (!cluster.state().teams.has(team)) await cluster.barrier()
+  if (!cluster.state().teams.has(team))
+    throw new ProblemError('invalid_spec', undefined, {
+      errors: [{ pointer: '/team', message: `there is no team ${team}` }],
+      hint: 'See `submarine team list`, or leave the team out.',
+    })
+  if (!permits(actor, 'experiment:create', { team }))
+    throw new ProblemError('forbidden', `you are no member of the team ${team}`, {
+      hint: 'An admin of the team can add you: `submarine team add`.',
+    })
 }
 
 /**

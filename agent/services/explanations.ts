@@ -6,6 +6,7 @@ import { inSlices } from '../scheduler/slices.ts'
 import { surroundingsOf } from '../scheduler/surroundings.ts'
 import { experimentFor } from './access.ts'
 import { type Consistency, type ServiceDeps, settled } from './context.ts'
+import { explanationFor } from './seen.ts'
 
 export interface ExplanationService {
   /** Why it waits, when it will start, and what would help. Any agent knows. */
@@ -17,20 +18,21 @@ export function createExplanations(deps: ServiceDeps): ExplanationService {
     async get(actor, ref, { consistency }) {
       await settled(deps.cluster, consistency)
       const row = await experimentFor(deps.cluster, actor, 'experiment:read', ref)
-      return explain(deps, deps.cluster.state(), row.id)
+      const state = deps.cluster.state()
+      return explanationFor(actor, state, await explain(deps, state, row.id))
     },
   }
 }
 
 /** Where a spec would go, were it submitted now. */
-export function explainSpec(
+export async function explainSpec(
   deps: ServiceDeps,
-  id: string,
-  spec: ExperimentSpec,
-  owner: string,
+  actor: Actor,
+  { id, spec, owner }: { readonly id: string; readonly spec: ExperimentSpec; readonly owner: string },
 ): Promise<Explanation> {
   const now = (deps.now ?? Date.now)()
-  return explain(deps, withSubmission(deps.cluster.state(), id, spec, owner, now), id)
+  const state = deps.cluster.state()
+  return explanationFor(actor, state, await explain(deps, withSubmission(state, id, spec, owner, now), id))
 }
 
 const explain = ({ cluster, now }: ServiceDeps, state: State, id: string): Promise<Explanation> =>

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { QueueInput, QuotaInput, ReservationInput } from '../../contract/index.ts'
-import { type Actor, Name, type Prices, type PricesInput, ProblemError, type Queue, type QuotaUse, type Reservation, Subject } from '../../contract/index.ts' // prettier-ignore
+import { type Actor, levelOf, Name, type Prices, type PricesInput, ProblemError, type Queue, type QuotaUse, type Reservation, Subject } from '../../contract/index.ts' // prettier-ignore
 import type { z } from 'zod'
 import { free, thePrices } from '../cluster/rules/prices.ts'
 import { monthUseOf, usageOf } from '../cluster/rules/quota.ts'
@@ -11,6 +11,7 @@ import { type Consistency, type ServiceDeps, settled } from './context.ts'
 import { nodeFor } from './nodes.ts'
 import { type Page, pageOf, type PageQuery } from './paging.ts'
 import { present } from './present.ts'
+import { ofSubject } from './seen.ts'
 
 type Query = PageQuery & { consistency: Consistency }
 
@@ -129,7 +130,8 @@ function queuesAndQuotas({ cluster }: ServiceDeps, now: () => number, pageBy: Pa
       await settled(cluster, query.consistency)
       const state = cluster.state()
       const view = ([subject, row]: [string, QuotaRow]) => quotaView(state, subject, row, now())
-      return pageBy([...state.quotas], query, ([subject]) => subject, view)
+      const rows = [...state.quotas].filter(([subject]) => concerns(actor, subject))
+      return pageBy(rows, query, ([subject]) => subject, view)
     },
     async putQuota(actor, given, { limits = {}, ...rest }, ifVersion) {
       demand(actor, 'quota:admin')
@@ -146,6 +148,10 @@ function queuesAndQuotas({ cluster }: ServiceDeps, now: () => number, pageBy: Pa
     },
   }
 }
+
+/** Everybody's, and their own. */
+const concerns = (actor: Actor, subject: string): boolean =>
+  actor.kind !== 'user' || levelOf(actor, ofSubject(actor, subject)) !== null
 
 function checked<T extends z.ZodType>(type: T, given: string, name: string): z.output<T> {
   const parsed = type.safeParse(given)

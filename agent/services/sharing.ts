@@ -1,5 +1,6 @@
 import type { Actor, Sharing } from '../../contract/index.ts'
-import { experimentFor, sharingOf } from './access.ts'
+import { sharingOf } from '../cluster/visibility.ts'
+import { experimentFor } from './access.ts'
 import type { ServiceDeps } from './context.ts'
 
 export interface SharingService {

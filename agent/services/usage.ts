@@ -1,4 +1,4 @@
-import { type Actor, holdsResources, ProblemError, type UsageReport, type UsageQuery, type UsageRow } from '../../contract/index.ts' // prettier-ignore
+import { type Actor, holdsResources, permits, ProblemError, type UsageReport, type UsageQuery, type UsageRow } from '../../contract/index.ts' // prettier-ignore
 import type { z } from 'zod'
 import { usedBy } from '../cluster/rules/accounting.ts'
 import { free, thePrices } from '../cluster/rules/prices.ts'
@@ -18,7 +18,7 @@ export function createUsage({ cluster, now = Date.now }: ServiceDeps): UsageServ
   async function report(actor: Actor, query: Query): Promise<UsageReport> {
     demand(actor, 'usage:read')
     await settled(cluster, 'strong')
-    return usageReport(cluster.state(), query, now())
+    return usageReport(cluster.state(), query, now(), (entry) => maySee(actor, entry))
   }
   return {
     report,
@@ -31,7 +31,17 @@ export function createUsage({ cluster, now = Date.now }: ServiceDeps): UsageServ
 
 type Entry = Omit<LedgerRow, 'resource_version'>
 
-export function usageReport(state: State, query: Query, now: number): UsageReport {
+/** One's own, and that of teams one answers for. */
+const maySee = (actor: Actor, { owner, team }: Entry): boolean =>
+  permits(actor, 'quota:admin') ||
+  (actor.kind === 'user' && (actor.name === owner || permits(actor, 'team:edit', { team })))
+
+export function usageReport(
+  state: State,
+  query: Query,
+  now: number,
+  sees: (entry: Entry) => boolean = () => true,
+): UsageReport {
   const today = new Date(now).toISOString().slice(0, 10)
   const { from = `${today.slice(0, 7)}-01`, to = today } = query
   if (from > to)
@@ -39,7 +49,7 @@ export function usageReport(state: State, query: Query, now: number): UsageRepor
       errors: [{ pointer: '/query/from', message: `expected a day up to ${to}` }],
     })
   const entries = [...state.ledger.values(), ...runningEntries(state, now)].filter(
-    ({ day }) => from <= day && day <= to,
+    (entry) => from <= entry.day && entry.day <= to && sees(entry),
   )
   const grouped = new Map<string, UsageRow>()
   for (const entry of entries) {

@@ -13,7 +13,8 @@ import { add, nothing } from '../cluster/rules/capacity.ts'
 import { holdersOf } from '../cluster/rules/holdings.ts'
 import { experimentVersion } from '../cluster/rules/settle.ts'
 import type { ExperimentRow, Kept, NodeRow, State, TaskRow } from '../cluster/state.ts'
-import { sharingOf, tasksOf } from './access.ts'
+import { sharingOf } from '../cluster/visibility.ts'
+import { tasksOf } from './access.ts'
 
 /** Rows as the contract shows them. What is secret or internal (digests of tokens, hashes, holders) stays here. */
 export function taskView(state: State, row: TaskRow): Task {

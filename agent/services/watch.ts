@@ -1,17 +1,12 @@
-import {
-  type Actor,
-  type Event,
-  type Experiment,
-  permits,
-  ProblemError,
-  type WatchEvent,
-} from '../../contract/index.ts'
+import { type Actor, type Experiment, permits, ProblemError, type WatchEvent } from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { State } from '../cluster/state.ts'
 import type { ServiceDeps } from './context.ts'
 import { type Change, type ChangeKind, changesOf, keyOf } from './changes.ts'
 import { experimentView, livenessOf, nodeView } from './views.ts'
-import { demand } from './access.ts'
+import { demand, mayRead } from './access.ts'
+import { teamsOf } from './actors.ts'
+import { mayReadEvent } from './seen.ts'
 
 const kinds = ['experiment', 'node', 'event', 'usage'] as const
 export type WatchKind = (typeof kinds)[number]
@@ -51,6 +46,8 @@ export class Watch implements WatchService {
   /** Changes after this version are in the ring, up to the newest. */
   #from: number
   #ring: Change[] = []
+  /** By name, since which version somebody sees other things than before. */
+  readonly #movedAt = new Map<string, number>()
   #usageAt = 0
   #usageTimer: NodeJS.Timeout | undefined
 
@@ -67,7 +64,10 @@ export class Watch implements WatchService {
       cluster.onApplied((applied) => {
         const after = cluster.state()
         if (applied.restored) this.#startOver(applied.index)
-        else this.#keep(changesOf(applied, this.#before, after))
+        else {
+          this.#keep(changesOf(applied, this.#before, after))
+          this.#moved(moved(this.#before, after), applied.index)
+        }
         this.#before = after
       }),
       cluster.onStatus((status) => {
@@ -85,11 +85,20 @@ export class Watch implements WatchService {
     const after = query.after ?? now
     if (after < this.#from)
       throw new ProblemError('watch_expired', `changes are kept here since version ${this.#from}`)
+    const name = actor.kind === 'user' ? actor.name : undefined
+    if (after < (this.#movedAt.get(name ?? '') ?? 0))
+      throw new ProblemError('watch_expired', 'what you may see has changed since')
     const sees = (change: Change) =>
-      change.index > after && wanted.has(change.kind) && mayWatch(actor, change)
+      change.index > after && wanted.has(change.kind) ? seenBy(actor, change) : undefined
     const usage = wanted.has('usage') && permits(actor, 'node:read')
-    const missed = this.#ring.filter(sees)
-    const subscription = new Subscription(this.#cluster, sees, usage, this.#limits.waiting, after)
+    const missed = this.#ring.flatMap((change) => sees(change) ?? [])
+    const subscription = new Subscription(this.#cluster, {
+      sees,
+      usage,
+      most: this.#limits.waiting,
+      after,
+      name,
+    })
     this.#subscriptions.add(subscription)
     const end = () => this.#drop(subscription)
     signal.addEventListener('abort', end, { once: true })
@@ -137,6 +146,14 @@ export class Watch implements WatchService {
     for (const each of this.#subscriptions) each.end()
   }
 
+  /** What they see is not what they saw, though nothing of it changed: they list again. */
+  #moved(names: readonly string[], index: number): void {
+    for (const name of names) this.#movedAt.set(name, index)
+    if (names.length > 0)
+      for (const each of this.#subscriptions)
+        if (each.name !== undefined && names.includes(each.name)) each.end()
+  }
+
   #usageSoon(): void {
     if (this.#usageTimer) return
     const wait = Math.max(0, this.#usageAt + usageMs - performance.now())
@@ -148,10 +165,21 @@ export class Watch implements WatchService {
   }
 }
 
+interface Watcher {
+  /** A change as they see it; undefined when they do not. */
+  readonly sees: (change: Change) => Change | undefined
+  readonly usage: boolean
+  readonly most: number
+  readonly after: number
+  readonly name: string | undefined
+}
+
 /** One reader. What waits for it is bounded: newer changes of an object replace older ones, and past that it ends. */
 class Subscription {
   readonly #cluster: Cluster
-  readonly #sees: (change: Change) => boolean
+  /** Whose it is; undefined when no person's. */
+  readonly name: string | undefined
+  readonly #sees: Watcher['sees']
   readonly #wantsUsage: boolean
   readonly #most: number
   readonly #waiting = new Map<string, Change>()
@@ -161,22 +189,19 @@ class Subscription {
   #ended = false
   #wake = () => {}
 
-  constructor(
-    cluster: Cluster,
-    sees: (change: Change) => boolean,
-    wantsUsage: boolean,
-    most: number,
-    after: number,
-  ) {
+  constructor(cluster: Cluster, { sees, usage, most, after, name }: Watcher) {
     this.#cluster = cluster
     this.#sees = sees
-    this.#wantsUsage = wantsUsage
+    this.#wantsUsage = usage
     this.#most = most
     this.#reached = after
+    this.name = name
   }
 
-  push(change: Change): void {
-    if (this.#ended || !this.#sees(change)) return
+  push(made: Change): void {
+    if (this.#ended) return
+    const change = this.#sees(made)
+    if (!change) return
     const key = keyOf(change)
     const older = this.#waiting.get(key)
     this.#waiting.delete(key)
@@ -257,16 +282,23 @@ function readKinds(text: string): Set<ChangeKind | 'usage'> {
   })
 }
 
-function mayWatch(actor: Actor, change: Change): boolean {
-  if (change.kind === 'node') return permits(actor, 'node:read')
-  if (change.kind === 'event') return permits(actor, 'event:read', subjectOf(change.state, change.event))
-  return permits(actor, 'experiment:read', { owner: change.row.owner, workload: change.row.id })
+/** A change as this actor sees it: what they may know of no longer is gone for them, and what they now may is new. */
+function seenBy(actor: Actor, change: Change): Change | undefined {
+  if (change.kind === 'node') return permits(actor, 'node:read') ? change : undefined
+  if (change.kind === 'event') return mayReadEvent(actor, change.state, change.event) ? change : undefined
+  const { row, was } = change
+  const saw = was !== undefined && mayRead(actor, was)
+  if (change.type === 'DELETED') return saw ? change : undefined
+  if (mayRead(actor, row)) return saw || was === undefined ? change : { ...change, type: 'ADDED' }
+  return saw ? { ...change, type: 'DELETED', row: was } : undefined
 }
 
-function subjectOf(state: State, { subject }: Event): { owner?: string; workload?: string } {
-  const id = subject.kind === 'task' ? state.tasks.get(subject.id)?.workload : subject.id
-  const row = id === undefined ? undefined : state.experiments.get(id)
-  return row ? { owner: row.owner, workload: row.id } : {}
+/** Who belongs to other teams, or has another rank, than before. */
+function moved(before: State, after: State): string[] {
+  if (before.teams === after.teams && before.users === after.users) return []
+  const standing = (state: State, name: string) =>
+    JSON.stringify([state.users.get(name)?.rank, teamsOf(state, name)])
+  return [...after.users.keys()].filter((name) => standing(before, name) !== standing(after, name))
 }
 
 function eventOf(cluster: Cluster, change: Change): WatchEvent {

@@ -75,7 +75,7 @@ describe('the planner in virtual time', () => {
         policy: (lab) => {
           const found = finish(planSteps(lab.index, lab.state, calm(lab.now), { tell: 'nothing' }))
           const [first] = found.holds
-          if (first?.certain && !foretold.has(first.owner)) foretold.set(first.owner, first)
+          if (first?.certain && !foretold.has(first.owner.id)) foretold.set(first.owner.id, first)
           for (const { workload } of found.place) started.set(workload, lab.now)
           return found.place.map(({ workload: id, placements }) => ({
             type: 'workload.place',
