@@ -28,6 +28,7 @@ import { theCluster } from './cluster/state.ts'
 import { NodeWatch } from './cluster/node-watch/watch.ts'
 import { AddressBook } from './cluster/wire/address-book.ts'
 import { Heartbeat } from './cluster/wire/heartbeat.ts'
+import { Renewals } from './cluster/wire/renewals.ts'
 import { Listener } from './cluster/wire/listener.ts'
 import { PeerWire } from './cluster/wire/peers.ts'
 import { alpn } from './cluster/wire/tls.ts'
@@ -387,6 +388,11 @@ async function openHost(
     expire: (task, attempt, graceSeconds) => host.reconciler?.expire(task, attempt, graceSeconds),
     log,
   })
+  const renewals = started.add(new Renewals({ cluster, clock: sinceBoot }), (it) => it.stop())
+  const renew = async () => {
+    const asked = leases.hasLeases() ? await renewals.ask() : undefined
+    if (asked !== undefined) leases.heard(asked)
+  }
   let confirmed: { readonly at: number; readonly index: number } | undefined
   const confirm = async () => {
     const { isLeader } = cluster.status()
@@ -408,6 +414,7 @@ async function openHost(
       office: () => (confirmed ? { ageMs: sinceBoot() - confirmed.at, index: confirmed.index } : null),
       told: (ageMs, index) => cluster.told(ageMs, index),
       heard: (at) => leases.heard(at),
+      unheard: () => void renew(),
       sinceBoot,
     },
     log,
@@ -430,7 +437,7 @@ async function openHost(
   if (brought.runtimes) runtimes.push(...brought.runtimes)
   else if (processRuntime)
     runtimes.push(new ProcessRuntime({ folder: join(dataDir, 'processes'), gpu: (uuid) => gpus.gpu(uuid) }))
-  return { reporter, heartbeat, runtimes, images, leases, confirm, host, usage: () => measured }
+  return { reporter, heartbeat, runtimes, images, leases, renewals, confirm, host, usage: () => measured }
 }
 
 /** What this agent counts, for whoever watches it. */
@@ -524,7 +531,7 @@ async function begin(
   { peers }: Wire,
   { cluster, raft, roster, handover }: Core,
   kept: Kept,
-  { reporter, heartbeat, runtimes, images, leases, confirm, host }: Host,
+  { reporter, heartbeat, runtimes, images, leases, renewals, confirm, host }: Host,
   monitor: Monitor,
   loopback: string | undefined,
 ): Promise<Pick<RunningAgent, 'founded' | 'removed'>> {
@@ -542,7 +549,8 @@ async function begin(
     it.stop(),
   )
   started.add(new HealthLog(cluster, log), (it) => it.stop())
-  started.add(new NodeWatch({ cluster, log }), (it) => it.stop())
+  const sinceRenewed = (node: string) => renewals.sinceRenewed(node)
+  started.add(new NodeWatch({ cluster, log, sinceRenewed }), (it) => it.stop())
   const surroundings = () => surroundingsOf(cluster)
   started.add(new Planner({ cluster, surroundings, log, meter: monitor.planner }), (it) => it.stop())
   started.add(new Keeper({ cluster, ...kept, log }), (it) => it.stop()).start()

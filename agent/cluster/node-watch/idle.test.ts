@@ -22,6 +22,7 @@ const newWatch = () =>
   new NodeWatch({
     cluster: world.cluster,
     log: { warn: (_, message) => expect.unreachable(message) },
+    sinceRenewed: async () => Infinity,
     clock: () => now,
   })
 

@@ -13,8 +13,15 @@ export const leaseMarginSeconds = 30
 
 type Lost = Extract<Command, { type: 'task.lost' }>
 
-/** Which tasks are given up, as the leader judges its nodes now: by their loss policies. */
-export function lossesDue(state: State, liveness: ReadonlyMap<string, NodeLiveness>): Lost[] {
+/**
+ * Which tasks are given up, as the leader judges its nodes now: by their loss policies. `unrenewed`: for how long, ms,
+ * a node is sure not to have renewed its leases where this leader did not hear of it.
+ */
+export function lossesDue(
+  state: State,
+  liveness: ReadonlyMap<string, NodeLiveness>,
+  unrenewed: (node: string) => number,
+): Lost[] {
   const silent = [...liveness].filter(
     ([, { liveness: life }]) => life === 'unreachable' || life === 'suspect',
   )
@@ -22,11 +29,16 @@ export function lossesDue(state: State, liveness: ReadonlyMap<string, NodeLivene
   const judged = new Map(silent)
   return [...state.tasks.values()].flatMap((task) => {
     const node = task.node === null ? undefined : judged.get(task.node)
-    return node && holdsResources(task.state) ? (lossOf(state, task, node) ?? []) : []
+    return node && holdsResources(task.state) ? (lossOf(state, task, node, unrenewed) ?? []) : []
   })
 }
 
-function lossOf(state: State, task: TaskRow, { liveness, silent_ms }: NodeLiveness): Lost | undefined {
+function lossOf(
+  state: State,
+  task: TaskRow,
+  { liveness, silent_ms }: NodeLiveness,
+  unrenewed: (node: string) => number,
+): Lost | undefined {
   const workload = workloadOf(state, task.workload)
   if (!workload || silent_ms === null) return undefined
   const name = state.nodes.get(task.node ?? '')?.name ?? task.node ?? ''
@@ -41,8 +53,9 @@ function lossOf(state: State, task: TaskRow, { liveness, silent_ms }: NodeLivene
   if (unreachable && policy.kind === 'replace-now')
     return lost('it is replaced at once, and may still run there until that host is heard again')
   if (policy.kind !== 'lease') return undefined
-  const over = policy.seconds + graceOf(task, workload.grace_seconds) + leaseMarginSeconds
-  return silent_ms >= over * 1000 ? lost('its lease is over, so it was stopped there by now') : undefined
+  const over = 1000 * (policy.seconds + graceOf(task, workload.grace_seconds) + leaseMarginSeconds)
+  if (silent_ms < over || unrenewed(task.node ?? '') < over) return undefined
+  return lost('its lease is over, so it was stopped there by now')
 }
 
 /** The longest that its node may take from SIGTERM to SIGKILL, whatever it was asked. */

@@ -28,6 +28,8 @@ export interface HeartbeatOptions {
     readonly office: () => Office | null
     /** A heartbeat sent at that time of `sinceBoot` was taken by a leader in office. */
     readonly heard: (at: number) => void
+    /** No leader took this heartbeat. */
+    readonly unheard?: () => void
     readonly sinceBoot: () => number
     /** The leader was confirmed so long ago, ms, and had applied this entry then. */
     readonly told?: (ageMs: number, index: number) => void
@@ -126,6 +128,7 @@ export class Heartbeat {
     if (leader === null || leader === this.#options.self || !(await this.#report(leader))) {
       this.#doubt(leader === null)
       this.#callAround()
+      this.#options.lease?.unheard?.()
     }
   }
 

@@ -24,8 +24,8 @@ export interface LeaseGuardOptions {
 const lookEveryMs = 1_000
 
 /**
- * Ends the `lease` attempts of this node when no leader in office took a heartbeat for as long as their lease: by then
- * plus their grace the leader may start them elsewhere. What the state says here is old when that happens, and right:
+ * Ends the `lease` attempts of this node when no leader in office took a heartbeat for as long as their lease, though
+ * there may have been one: by then plus their grace the leader may start them elsewhere. What the state says here is old when that happens, and right:
  * whatever ran here still does.
  */
 export class LeaseGuard implements Leases {
@@ -53,9 +53,14 @@ export class LeaseGuard implements Leases {
     this.#timer = undefined
   }
 
-  /** A leader in office took a heartbeat that was sent then. */
+  /** A leader in office took a heartbeat that was sent then, or a majority of the voters knew no leader at that time. */
   heard(at: number): void {
     this.#heard = Math.max(this.#heard, at)
+  }
+
+  /** Is there anything here that a lease would end? */
+  hasLeases(): boolean {
+    return this.#leases().length > 0
   }
 
   /** Before an attempt is started: it is on record for the keeper, and this node is not cut off. */

@@ -2,6 +2,7 @@ import { holdsResources, isFinal } from '../../../../contract/index.ts'
 import type { TaskReport } from '../../commands.ts'
 import type { State, TaskRow } from '../../state.ts'
 import { workloadOf } from '../../workloads.ts'
+import { Told } from '../../wire/renewals.ts'
 import type { World } from './world.ts'
 
 interface Container {
@@ -16,11 +17,13 @@ interface Container {
 export class Host {
   readonly id: string
   readonly running = new Map<string, Container>()
-  /** deposed: it hears only a leader that does not know that it is none any more. */
-  link: 'up' | 'down' | 'deposed' = 'up'
+  /** deposed: it hears only a leader that does not know that it is none any more; aside: all but the leader. */
+  link: 'up' | 'down' | 'deposed' | 'aside' = 'up'
   deposedAt = 0
   alive = true
   on = true
+  /** Whom it told, as a voter, that there is no leader. */
+  told: Told
   #boot = 1
   #heard: number
   #known: State
@@ -34,11 +37,33 @@ export class Host {
     this.id = id
     this.#world = world
     this.#heard = world.now
+    this.told = new Told(world.now * 1000)
     this.#known = world.state
   }
 
   tell(): void {
     this.#world.propose(this.#world.reportOf(this.id, `${this.id}-${this.#boot}`))
+  }
+
+  kill(): void {
+    this.alive = false
+  }
+
+  revive(): void {
+    if (this.alive || !this.on) return
+    this.alive = true
+    this.told = new Told(this.#world.now * 1000)
+  }
+
+  /** As a voter, asked by that node. */
+  confirmsLeaderless(node: string): boolean {
+    const hears = (this.link === 'up' && this.#world.leading) || this.link === 'deposed'
+    if (!hears) this.told.tell(node, this.#world.now * 1000)
+    return !hears
+  }
+
+  get #led(): boolean {
+    return this.link === 'up' && this.#world.leading
   }
 
   powerOff(): void {
@@ -48,7 +73,8 @@ export class Host {
 
   powerOn(): void {
     if (this.on) return
-    this.on = this.alive = true
+    this.on = true
+    this.revive()
     this.#boot++
     this.#begun.clear()
     this.#leases = []
@@ -68,16 +94,19 @@ export class Host {
     if (!this.alive) return
     this.#beat()
     this.#obey()
-    if (this.link === 'up') this.#deliver()
+    if (this.#led) this.#deliver()
   }
 
   #beat(): void {
     const { now, heard, electedAt } = this.#world
-    if (this.link === 'down') return
     // A leader that was deposed answers with the time since a majority last confirmed it.
     if (this.link === 'deposed') {
       const confirmed = this.#world.faults.gullible ? now : Math.min(this.deposedAt, electedAt)
       this.#heard = Math.max(this.#heard, confirmed)
+      return
+    }
+    if (!this.#led) {
+      if (this.link !== 'down' && this.#world.confirmsLeaderless(this)) this.#heard = now
       return
     }
     if (this.#world.state.nodes.get(this.id)?.boot_id !== `${this.id}-${this.#boot}`) this.tell()
@@ -97,9 +126,9 @@ export class Host {
         if (stop || task.evict) this.#stop(task.id, task, 'evicted')
         else if (this.#world.leaseOver(this.#known, task, this.#heard))
           this.#stop(task.id, task, 'lease_expired')
-      } else if (!container && this.link === 'up') this.#begin(task, Boolean(stop || task.evict))
+      } else if (!container && this.#led) this.#begin(task, Boolean(stop || task.evict))
     }
-    if (this.link !== 'up') return
+    if (!this.#led) return
     // The newest state does not want it here.
     for (const [id, { attempt }] of this.running) {
       const row = this.#known.tasks.get(id)

@@ -16,11 +16,14 @@ import type { State, TaskRow } from '../../state.ts'
 import { emptyState } from '../../transaction.ts'
 import { gangsOf, workloadOf } from '../../workloads.ts'
 import { judge } from '../../wire/judge.ts'
+import { isMajority, vouchedFor } from '../../wire/renewals.ts'
 import { drainsDue } from '../drains.ts'
 import { lossesDue } from '../losses.ts'
 import { Host } from './host.ts'
 
 const GiB = 1024 ** 3
+/** All three hosts vote. */
+const confs = [[0, 1, 2]]
 const system: Actor = { kind: 'system' }
 
 export interface Faults {
@@ -28,6 +31,7 @@ export interface Faults {
   readonly noKeeper?: boolean
   readonly impatient?: boolean
   readonly gullible?: boolean
+  readonly forgetful?: boolean
 }
 
 /** Whole seconds pass; everything that happens is drawn from the seed. */
@@ -37,6 +41,8 @@ export class World {
   readonly faults: Faults
   state: State = emptyState
   now = 1_000
+  /** Is there a leader that a majority follows? While there is none nothing can be written. */
+  leading = true
   /** When the present leader was elected, and which heartbeats it took since. */
   electedAt = 0
   readonly heard = new Map<string, number>()
@@ -94,8 +100,10 @@ export class World {
   tick(): void {
     this.now++
     for (const host of this.hosts.toSorted(() => this.random() - 0.5)) host.tick()
-    this.#lead()
-    this.#place()
+    if (this.leading) {
+      this.#lead()
+      this.#place()
+    }
     this.#check()
   }
 
@@ -111,8 +119,23 @@ export class World {
       const hurried = this.faults.impatient ? 60_000 : 0
       table.set(id, { liveness, silent_ms: silent_ms + (silent_ms >= 8000 ? hurried : 0), usage: null })
     }
-    for (const command of lossesDue(this.state, table)) this.propose(command)
+    const unrenewed = (node: string) => (this.faults.forgetful ? Infinity : this.#sinceRenewed(node))
+    for (const command of lossesDue(this.state, table, unrenewed)) this.propose(command)
     for (const command of drainsDue(this.state, Date.UTC(2026, 0, 1) + this.now * 1000)) this.propose(command)
+  }
+
+  #sinceRenewed(node: string): number {
+    const ages = this.hosts.flatMap((host, member): [number, number][] =>
+      host.alive && host.link === 'up' ? [[member, host.told.age(node, this.now * 1000)]] : [],
+    )
+    return vouchedFor(confs, new Map(ages))
+  }
+
+  /** Does a majority of the voters say that there is no leader? */
+  confirmsLeaderless(asks: Host): boolean {
+    const reached = this.hosts.filter((host) => host === asks || (host.alive && host.link !== 'down'))
+    const without = reached.filter((host) => host.confirmsLeaderless(asks.id))
+    return isMajority(confs, new Set(without.map((host) => this.hosts.indexOf(host))))
   }
 
   /** Anywhere that answers: who goes where does not matter here. */
