@@ -6,6 +6,7 @@ import { completionVerb } from './verbs/completion.ts'
 import { experimentVerbs } from './verbs/experiment.ts'
 import { imageVerbs } from './verbs/image.ts'
 import { loginVerbs } from './verbs/login.ts'
+import { policyVerbs } from './verbs/policy.ts'
 import { registryVerbs } from './verbs/registry.ts'
 import { queueVerbs, quotaVerbs, reservationVerbs } from './verbs/order.ts'
 import { runVerb } from './verbs/run.ts'
@@ -35,6 +36,7 @@ export function createProgram(tool: Tool, version: string): Command {
   nodeVerbs(program, tool)
   imageVerbs(program, tool)
   registryVerbs(program, tool)
+  policyVerbs(program, tool)
   queueVerbs(program, tool)
   quotaVerbs(program, tool)
   reservationVerbs(program, tool)

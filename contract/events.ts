@@ -49,6 +49,8 @@ export const eventCodes = {
   'registry.changed': { subject: 'registry', meaning: 'What is known of a registry was changed.' },
   'registry.removed': { subject: 'registry', meaning: 'A registry is not used any more.' },
 
+  'policy.changed': { subject: 'cluster', meaning: 'What containers may have of their host was changed.' },
+
   'queue.created': { subject: 'queue', meaning: 'Somebody made a queue.' },
   'queue.changed': { subject: 'queue', meaning: 'What a queue takes was changed.' },
   'queue.deleted': { subject: 'queue', meaning: 'Somebody deleted a queue, or set the default one back.' },

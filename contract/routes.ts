@@ -7,6 +7,7 @@ import { nodeRoutes } from './node-routes.ts'
 import { planRoutes } from './plan-routes.ts'
 import { User } from './people.ts'
 import { peopleRoutes } from './people-routes.ts'
+import { policyRoutes } from './policy-routes.ts'
 import { queueRoutes } from './queue-routes.ts'
 import { monitoringRoutes } from './monitoring-routes.ts'
 import { consistency, page, pageOf, type Route } from './route.ts'
@@ -96,6 +97,7 @@ export const routes = {
   ...queueRoutes,
   ...auditRoutes,
   ...peopleRoutes,
+  ...policyRoutes,
 } as const satisfies Record<string, Route> // prettier-ignore
 
 export type Routes = typeof routes

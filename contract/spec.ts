@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { parseDuration } from './duration.ts'
+import { containerAsks, containerFields, containerInput } from './policy.ts'
 import { type Need, needError, parseNeed } from './need.ts'
 import { fieldErrors, type FieldError, pointer } from './problem.ts'
 import { defaultResources, Resources } from './resources.ts'
@@ -112,6 +113,7 @@ const SpecInput = z.strictObject({
   resources: ResourceSpec.default({ resources: defaultResources }),
   timeout: Timeout.optional(),
   ...schedulingInput,
+  ...containerInput,
   roles: z
     .record(z.string().regex(/^[a-z][a-z0-9]{0,19}$/, 'expected a role such as worker or ps'), RoleInput)
     .refine((roles) => Object.keys(roles).length > 0, 'expected at least one role')
@@ -152,6 +154,7 @@ export const ExperimentSpec = z
     tags: z.array(z.string()),
     timeout_seconds: z.int().optional(),
     ...schedulingFields,
+    ...containerFields,
     roles: z.record(z.string(), Role),
   })
   .meta({ id: 'ExperimentSpec' })
@@ -216,6 +219,7 @@ function canonical(input: z.output<typeof SpecInput>, moved: ReadonlyMap<string,
       tags,
       ...(timeout ? { timeout_seconds: timeout } : {}),
       ...scheduling(input),
+      ...containerAsks(input),
       roles,
     },
   }

@@ -15,6 +15,7 @@ import * as preemption from './rules/preemption.ts'
 import * as monitoring from './rules/monitoring.ts'
 import * as queues from './rules/queues.ts'
 import * as removal from './rules/removal.ts'
+import * as policy from './rules/policy.ts'
 import * as reservations from './rules/reservations.ts'
 import * as sharing from './rules/sharing.ts'
 import * as tasks from './rules/tasks.ts'
@@ -86,6 +87,7 @@ const rules: Rules = {
   'image.done': images.done,
   'image.policy': images.setPolicy,
   'node.images': images.report,
+  'policy.set': policy.set,
   'registry.put': images.putRegistry,
   'registry.remove': images.removeRegistry,
 }

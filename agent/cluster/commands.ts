@@ -17,6 +17,7 @@ import type { NodeCommand } from './commands/node.ts'
 import type { ImageCommand } from './commands/image.ts'
 import type { OrderCommand } from './commands/order.ts'
 import type { PeopleCommand } from './commands/people.ts'
+import type { PolicyCommand } from './commands/policy.ts'
 import type { Kept, TableName } from './state.ts'
 
 /**
@@ -76,6 +77,7 @@ export type Command =
   | ImageCommand
   | OrderCommand
   | PeopleCommand
+  | PolicyCommand
   /** `by`: who uploaded it. */
   | { type: 'blob.create'; sha256: string; bytes: number; holders: readonly string[]; by?: string }
   /** A further node now holds a finished attempt's log, metrics or artifacts. */

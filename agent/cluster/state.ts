@@ -1,6 +1,7 @@
 import type { Map } from 'immutable'
 import type {
   Constraint,
+  ContainerPolicy,
   ExperimentSpec,
   GpuNeed,
   ImagePolicy,
@@ -382,6 +383,9 @@ export interface ImageJobRow extends Versioned {
 /** How long unused images are kept. The only row's key is `self`. */
 export interface ImagePolicyRow extends Versioned, ImagePolicy {}
 
+/** What containers may have of their host. The only row's key is `self`. */
+export interface PolicyRow extends Versioned, ContainerPolicy {}
+
 /** A registry that is not pulled from as anybody may. The key is its host. */
 export interface RegistryRow extends Versioned {
   readonly host: string
@@ -432,6 +436,7 @@ export interface Rows {
   imagePolicy: ImagePolicyRow
   registries: RegistryRow
   auditHead: AuditHeadRow
+  policy: PolicyRow
 }
 export type TableName = keyof Rows
 

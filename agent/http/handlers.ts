@@ -154,6 +154,9 @@ export function createHandlers(services: Services): Handlers {
     'registries.add': ({ actor, body }) => registries.add(actor, body),
     'registries.remove': ({ actor, params }) => registries.remove(actor, params.host),
 
+    'policy.get': ({ actor, query }) => services.policy.get(actor, query),
+    'policy.set': ({ actor, body }) => services.policy.set(actor, body),
+
     ...orderHandlers(services),
     ...auditHandlers(services),
     ...peopleHandlers(services),

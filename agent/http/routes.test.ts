@@ -71,6 +71,7 @@ const bodies: Partial<Record<RouteId, unknown>> = {
     ends_at: '2030-01-02T00:00:00Z',
   },
   'prices.put': { gpu: 1.5 },
+  'policy.set': { mounts: [{ path: '/data', for: ['team:ml'] }], root: ['user:ana'] },
   'images.pull': { image: 'tool:v1' },
   'images.evict': { image: 'tool:v1', nodes: ['node-1'] },
   'imagePolicy.set': { engine_unused_seconds: 86_400, cluster_unused_seconds: null },

@@ -1,4 +1,4 @@
-import type { Reason, Resources, RuntimeName } from '../../contract/index.ts'
+import type { ContainerAsks, Reason, Resources, RuntimeName } from '../../contract/index.ts'
 import type { LogRecord } from '../store/store.ts'
 
 /** What runs an attempt's command on this host: a Docker Engine, or plain processes without isolation. */
@@ -23,6 +23,12 @@ export interface Runtime {
   log(found: Found, resume: LogResume | null, signal: AbortSignal): AsyncIterable<LogRecord>
 }
 
+/** Whose work it is: a person of the cluster, and the user id of their containers. */
+export interface Person {
+  readonly name: string
+  readonly uid: number
+}
+
 export interface Launch {
   readonly task: string
   readonly attempt: number
@@ -33,9 +39,16 @@ export interface Launch {
   readonly env: Readonly<Record<string, string>>
   readonly resources: Resources
   readonly gpus: readonly string[]
+  readonly person: Person
+  /** It is one of several tasks, which may talk to each other. */
+  readonly gang?: boolean
+  /** What of the host it asks for, and its owner was allowed. */
+  readonly asks: ContainerAsks
   /** Folders of this host: shown to the task as /code and /output, or as they are where there is no container. */
   readonly codeFolder: string
   readonly outputFolder: string
+  /** A folder of this host for what the runtime makes for this attempt: its user's home, for one. */
+  readonly ownFolder: string
   /** The cluster's CA certificate, a file of this host that the task may read. */
   readonly caFile: string | null
   /** Called when its image has to be brought to this host first, and then as it comes. */

@@ -12,6 +12,7 @@ import { imageFor } from '../cluster/images.ts'
 import { tasksOfSpec } from '../cluster/spec-tasks.ts'
 import type { ExperimentRow, State } from '../cluster/state.ts'
 import { checkQueue } from '../cluster/rules/order.ts'
+import { checkContainer } from '../cluster/rules/policy.ts'
 import { experimentVersion } from '../cluster/rules/settle.ts'
 import { demand, demandOfOwn, experimentFor, mayRead, mayUseUpload, tasksOf } from './access.ts'
 import { type Consistency, type ServiceDeps, settled } from './context.ts'
@@ -98,6 +99,7 @@ async function create(
   if (dryRun) checkQueue(cluster.state(), spec)
   const owner = actor.kind === 'user' ? actor.name : actor.kind
   if (dryRun) {
+    checkContainer(cluster.state(), spec, owner)
     submitter.validate(spec, owner)
     return {
       ...preview(spec, owner, deps),

@@ -13,6 +13,7 @@ import { createMonitoring, type MonitoringService } from './monitoring.ts'
 import { createNodes, type NodeService } from './nodes.ts'
 import { createOrder, type OrderService } from './order.ts'
 import { createPeople, type PeopleService } from './people.ts'
+import { createPolicy, type PolicyService } from './policy.ts'
 import { createRegistries, type RegistryService } from './registries.ts'
 import { createSharing, type SharingService } from './sharing.ts'
 import { createTeams, type TeamService } from './teams.ts'
@@ -44,6 +45,7 @@ export interface Services {
   readonly blobs: BlobService
   readonly images: ImageService
   readonly registries: RegistryService
+  readonly policy: PolicyService
   readonly order: OrderService
   readonly usage: UsageService
   readonly watch: WatchService
@@ -73,6 +75,7 @@ export function createServices(deps: ServiceDeps): Services {
     blobs: createBlobs(deps),
     images: createImages(deps),
     registries: createRegistries(deps),
+    policy: createPolicy(deps),
     order: createOrder(deps),
     usage: createUsage(deps),
     watch,

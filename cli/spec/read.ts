@@ -15,12 +15,15 @@ export interface SpecFile {
 
 /** Read a spec from a YAML or JSON file, or from stdin as `-`; every fault is answered with its line. */
 export async function readSpecFile(terminal: Terminal, file: string): Promise<SpecFile> {
-  const text = file === '-' ? await readStdin(terminal) : await readText(file)
-  const spec = parseSpecText(text, file === '-' ? 'stdin' : file)
+  const spec = parseSpecText(await textOf(terminal, file), file === '-' ? 'stdin' : file)
   const parsed = parseSpec(spec.input)
   if ('errors' in parsed) throw spec.explain(parsed.errors)
   return spec
 }
+
+/** Text of a file, or of stdin as `-`. */
+export const textOf = (terminal: Terminal, file: string): Promise<string> =>
+  file === '-' ? readStdin(terminal) : readText(file)
 
 export function parseSpecText(text: string, name: string): SpecFile {
   const lines = new LineCounter()

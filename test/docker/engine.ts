@@ -54,6 +54,7 @@ export async function startEngine({ root, host }: { root: string; host?: Host })
   const stop = async () => {
     // What cannot be removed in good order goes with the engine.
     await removeContainers(docker).catch(() => undefined)
+    await removeNetworks(docker).catch(() => undefined)
     await end(dockerd)
     await killCgroup(cgroup)
     await end(containerd)
@@ -169,6 +170,12 @@ async function removeContainers(docker: Docker) {
   const remove = ({ Id }: { Id: string }) => docker.getContainer(Id).remove({ force: true, v: true })
   // Some may be going by themselves already.
   await Promise.allSettled(containers.map(remove))
+}
+
+/** A bridge outlives its engine. */
+async function removeNetworks(docker: Docker) {
+  const networks = await docker.listNetworks({ filters: { type: ['custom'] } })
+  await Promise.allSettled(networks.map(({ Id }) => docker.getNetwork(Id).remove()))
 }
 
 function isRunning(child: ChildProcess) {

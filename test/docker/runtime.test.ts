@@ -8,6 +8,7 @@ import path from 'node:path'
 import pino from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { DockerEngine } from '../../agent/node/docker/engine.ts'
+import { networkName } from '../../agent/node/docker/network.ts'
 import { DockerRuntime } from '../../agent/node/docker/runtime.ts'
 import { taskHost } from '../../agent/node/docker/spec.ts'
 import { detectInventory } from '../../agent/node/detect/inventory.ts'
@@ -69,8 +70,11 @@ describe('containers on a real engine', needs.engine, () => {
     env: {},
     resources: { cpu: 0.5, memory: 64 * MiB, gpu: 0, disk: 0 },
     gpus: [],
+    person: { name: 'ana', uid: 20_007 },
+    asks: {},
     codeFolder: path.join(folder, 'code'),
     outputFolder: path.join(folder, 'output'),
+    ownFolder: path.join(folder, 'own'),
     caFile: null,
     ...change,
   })
@@ -145,7 +149,8 @@ describe('containers on a real engine', needs.engine, () => {
       SecurityOpt: ['no-new-privileges'],
       RestartPolicy: { Name: 'no' },
       LogConfig: { Type: 'json-file', Config: { 'max-size': '32m', 'max-file': '4' } },
-      NetworkMode: 'bridge',
+      CapDrop: ['ALL'],
+      NetworkMode: networkName(owner, undefined),
     })
     expect(Config.Labels).toMatchObject({
       'submarine.cluster': 'cluster-1',
@@ -165,7 +170,7 @@ describe('containers on a real engine', needs.engine, () => {
     expect(await readFile(path.join(folder, 'output', 'file'), 'utf8')).toBe('result\n')
   })
 
-  test('an image of some other user may write to /output', async () => {
+  test('an image of some other user runs as its owner all the same, who may write to /output', async () => {
     // As the reconciler makes the folders.
     const { AttemptFolders } = await import('../../agent/node/task/folders.ts')
     const folders = new AttemptFolders(folder)
@@ -180,10 +185,11 @@ describe('containers on a real engine', needs.engine, () => {
         image: 'other-user:latest',
         codeFolder: made.code,
         outputFolder: made.output,
+        ownFolder: made.own,
       }),
     )
     expect((await runtime.wait(found, never)).exitCode).toBe(0)
-    expect(lines(await whole(runtime, found))).toEqual(['1234'])
+    expect(lines(await whole(runtime, found))).toEqual(['20007'])
     await engine.docker.getImage('other-user:latest').remove({ force: true })
   })
 

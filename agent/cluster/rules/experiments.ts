@@ -11,6 +11,7 @@ import type { ExperimentRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { waits } from './gangs.ts'
 import { checkQueue } from './order.ts'
+import { checkContainer } from './policy.ts'
 import { checkOwnTeam } from './teams.ts'
 import { ensureUid } from './uids.ts'
 import { experimentVersion, follow, requestStop, tasksOf } from './settle.ts'
@@ -40,6 +41,7 @@ export function create(
   if (tx.get('experiments', id)) throw new ProblemError('conflict', `the id ${id} is taken`)
   checkQueue(tx.state, spec)
   checkOwnTeam(tx, owner, spec.team)
+  checkContainer(tx.state, spec, owner)
   ensureUid(tx, owner)
   const tasks = tasksOfSpec(spec).map((task) => addTask(tx, id, task))
   tx.put('experiments', id, {

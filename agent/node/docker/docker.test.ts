@@ -87,8 +87,11 @@ describe('what the engine is told of an attempt', () => {
     env: { A: '1', PYTHONUNBUFFERED: '0', NVIDIA_VISIBLE_DEVICES: 'all', CUDA_VISIBLE_DEVICES: '0,1' },
     resources: { ...resources, cpu: 1.5, memory: 2 * 1024 ** 3 },
     gpus: [],
+    person: { name: 'ana', uid: 20_007 },
+    asks: {},
     codeFolder: '/data/code',
     outputFolder: '/data/output',
+    ownFolder: '/data/own',
     caFile: '/data/ca.pem',
   }
   const owner = { cluster: 'c1', node: 'node-1' }
@@ -126,11 +129,51 @@ describe('what the engine is told of an attempt', () => {
       { Type: 'bind', Source: '/data/code', Target: '/code', ReadOnly: false },
       { Type: 'bind', Source: '/data/output', Target: '/output', ReadOnly: false },
       { Type: 'bind', Source: '/data/ca.pem', Target: '/run/submarine/ca.pem', ReadOnly: true },
+      { Type: 'bind', Source: '/data/own/home', Target: '/home/u20007', ReadOnly: false },
+      { Type: 'bind', Source: '/data/own/passwd', Target: '/etc/passwd', ReadOnly: true },
+      { Type: 'bind', Source: '/data/own/group', Target: '/etc/group', ReadOnly: true },
     ])
+  })
+  test('is its owner, who can become nobody else, in their own network', () => {
+    expect(spec()).toMatchObject({ User: '20007:20007', HostConfig: { CapDrop: ['ALL'], CapAdd: [] } })
+    expect(spec({}, { tenant: 'sdc-ana' }).HostConfig).toMatchObject({
+      NetworkMode: 'sdc-ana',
+      ExtraHosts: ['host.docker.internal:host-gateway'],
+      Privileged: false,
+    })
+  })
+  test('has of the host what it asks for', () => {
+    const asks = {
+      mounts: [{ path: '/data', target: '/mnt/data', read_only: true }],
+      devices: ['/dev/infiniband/uverbs0'],
+      capabilities: ['SYS_PTRACE'],
+      network: 'host' as const,
+      user: 'root' as const,
+    }
+    const made = spec({ asks }, { tenant: 'sdc-ana' })
+    expect(made).toMatchObject({
+      User: '0:0',
+      HostConfig: {
+        NetworkMode: 'host',
+        CapDrop: ['ALL'],
+        Devices: [{ PathOnHost: '/dev/infiniband/uverbs0', PathInContainer: '/dev/infiniband/uverbs0' }],
+      },
+    })
+    expect(made.HostConfig?.CapAdd).toContain('SYS_PTRACE')
+    expect(made.HostConfig?.CapAdd).not.toContain('NET_RAW')
+    expect(made.HostConfig?.Mounts?.at(-1)).toEqual({
+      Type: 'bind',
+      Source: '/data',
+      Target: '/mnt/data',
+      ReadOnly: true,
+    })
+    expect(made.Env).toContain('HOME=/root')
   })
   test('its environment may set what is a default, but never which GPUs it sees', () => {
     expect(spec().Env).toEqual([
       'PYTHONUNBUFFERED=0',
+      'HOME=/home/u20007',
+      'USER=u20007',
       'A=1',
       'NVIDIA_VISIBLE_DEVICES=void',
       'HIP_VISIBLE_DEVICES=',

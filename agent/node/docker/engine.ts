@@ -18,6 +18,7 @@ export interface EngineFacts {
   readonly CpuCfsQuota: boolean
   readonly Runtimes?: Record<string, unknown>
   readonly CDISpecDirs?: string[] | null
+  readonly SecurityOptions?: readonly string[]
   /** It has the default bridge: it may be told to make none. */
   readonly bridged: boolean
 }

@@ -3,14 +3,19 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type Docker from 'dockerode'
 import type { Reason } from '../../../contract/index.ts'
 import type { LogRecord } from '../../store/store.ts'
+import { absent } from '../files.ts'
 import { LogCursor, skipKept } from '../log/cursor.ts'
 import { nanoseconds } from '../log/time.ts'
 import { type Exit, type Found, type Launch, type LogResume, type Runtime, StartFailure } from '../runtime.ts'
 import { deviceGroups, type HostDevices, mismatch } from './devices.ts'
 import { type DockerEngine, gone, messageOf, statusOf } from './engine.ts'
 import { FrameParser, RecordMaker } from './frames.ts'
+import { checkGrants } from './grants.ts'
 import { EngineImages } from './image.ts'
+import { networkFor } from './network.ts'
+import { makePerson, NamesOfImages, personFiles } from './person.ts'
 import { containerName, containerSpec, type Host, labelFilter, labels, type Owner } from './spec.ts'
+import { giveTo } from './workspace.ts'
 
 export interface DockerOptions {
   readonly engine: DockerEngine
@@ -35,6 +40,7 @@ export class DockerRuntime implements Runtime {
   readonly name = 'docker'
   readonly #options: DockerOptions
   readonly #images: Pick<EngineImages, 'ensure'>
+  readonly #names = new NamesOfImages()
 
   constructor(options: DockerOptions) {
     this.#options = options
@@ -171,7 +177,11 @@ export class DockerRuntime implements Runtime {
       )
     const id = await this.#images.ensure(image, { signal, onPull: (now) => launch.onPull?.(image, now) })
     signal?.throwIfAborted()
-    const spec = containerSpec(launch, id, this.#options.owner, await this.#host(launch))
+    await checkGrants(launch.asks)
+    const host = await this.#host(docker, launch)
+    await this.#makePerson(docker, launch, id)
+    await handOver(launch, host)
+    const spec = containerSpec(launch, id, this.#options.owner, host)
     try {
       return { id: (await docker.createContainer(spec)).id, isNew: true }
     } catch (error) {
@@ -191,6 +201,12 @@ export class DockerRuntime implements Runtime {
     )
   }
 
+  async #makePerson(docker: Docker, { asks, person, ownFolder }: Launch, image: string): Promise<void> {
+    if (asks.user === 'root') return
+    const names = await this.#names.of(docker, image, this.#options.owner)
+    await makePerson(ownFolder, person, names)
+  }
+
   async #begin(docker: Docker, id: string): Promise<void> {
     try {
       await docker.getContainer(id).start()
@@ -207,15 +223,21 @@ export class DockerRuntime implements Runtime {
     }
   }
 
-  async #host(launch: Launch): Promise<Host> {
+  async #host(docker: Docker, launch: Launch): Promise<Host> {
     const info = await this.#options.engine.facts()
     const bridged = this.#options.network !== 'host' && info.bridged
     const gpus = this.#devices().gpus.filter(({ uuid }) => launch.gpus.includes(uuid))
     const cdi = !info.Runtimes?.['nvidia'] && (info.CDISpecDirs?.length ?? 0) > 0
+    const tenant =
+      bridged &&
+      !launch.asks.network &&
+      (await networkFor(docker, this.#options.owner, launch.gang ? launch.person.name : undefined))
     return {
       cpus: info.NCPU,
       cpuQuota: info.CpuCfsQuota,
       network: bridged ? 'bridge' : 'host',
+      ...(tenant ? { tenant } : {}),
+      ownUsers: info.SecurityOptions?.some((option) => /^name=(userns|rootless)/.test(option)) ?? false,
       nvidia: cdi ? 'cdi' : 'runtime',
       gpus,
       deviceGroups: gpus.some(({ vendor }) => vendor === 'amd') ? await deviceGroups(gpus) : [],
@@ -250,6 +272,16 @@ export class DockerRuntime implements Runtime {
       over.abort()
     }
   }
+}
+
+/** The task's folders become its user's, where this agent and the engine mean the same users by the same numbers. */
+async function handOver(launch: Launch, host: Host): Promise<void> {
+  const { codeFolder, outputFolder, ownFolder, asks, person } = launch
+  if (process.getuid?.() !== 0 || host.ownUsers) return
+  const uid = asks.user === 'root' ? 0 : person.uid
+  // Where there is none, the engine says so.
+  for (const folder of [codeFolder, outputFolder, personFiles(ownFolder).home])
+    await giveTo(folder, uid).catch(absent)
 }
 
 /** An answer of the engine means that it will not; none, that it cannot just now. */

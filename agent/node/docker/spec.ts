@@ -1,6 +1,7 @@
-import type { ContainerCreateOptions } from 'dockerode'
+import type { ContainerCreateOptions, HostConfig } from 'dockerode'
 import type { Gpu } from '../../../contract/index.ts'
 import type { Launch } from '../runtime.ts'
+import { homeOf, personEnvironment, personFiles } from './person.ts'
 import { visibleDevices, withoutDeviceVariables } from '../task/visible.ts'
 
 /** Whose containers these are: several agents, even of several clusters, may share one engine. */
@@ -14,6 +15,10 @@ export interface Host {
   readonly cpus: number
   readonly cpuQuota: boolean
   readonly network: 'bridge' | 'host'
+  /** The network of ours that it joins, where containers are bridged. */
+  readonly tenant?: string
+  /** Its users are others than the host's: a user namespace, or an engine without root. */
+  readonly ownUsers?: boolean
   /** How the engine is told of NVIDIA's devices: by its own runtime, or by the Container Device Interface. */
   readonly nvidia?: 'runtime' | 'cdi'
   /** The devices of the attempt, as far as they are known here. */
@@ -32,6 +37,21 @@ const caMount = '/run/submarine/ca.pem'
 /** The engine's own lower limits; it refuses to create a container below them. */
 const leastMemory = 6 * 1024 ** 2
 const leastCpu = 0.01
+
+/**
+ * What root needs to install packages and to work on files of others, and nothing that reaches out of the container.
+ * Other users have no capabilities at all: nothing in the container can give them any (no-new-privileges).
+ */
+const rootCapabilities = [
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'FOWNER',
+  'FSETID',
+  'KILL',
+  'NET_BIND_SERVICE',
+  'SETGID',
+  'SETUID',
+]
 
 /** Data loaders and numeric libraries start threads by the hundred; a fork bomb starts them by the ten thousand. */
 const pidsLimit = 16_384
@@ -76,6 +96,8 @@ export function containerSpec(
     Entrypoint: program === undefined ? [] : [program],
     Cmd: words,
     WorkingDir: codeMount,
+    // Never the image's own choice, which is root in most.
+    User: launch.asks.user === 'root' ? '0:0' : `${launch.person.uid}:${launch.person.uid}`,
     Env: Object.entries(environment(launch, host)).map(([key, value]) => `${key}=${value}`),
     Labels: {
       [labels.cluster]: owner.cluster,
@@ -99,22 +121,34 @@ function hostConfig(launch: Launch, host: Host): ContainerCreateOptions['HostCon
     ...(host.cpuQuota ? { NanoCpus: Math.round(cpu * 1e9) } : {}),
     PidsLimit: pidsLimit,
     SecurityOpt: ['no-new-privileges'],
+    Privileged: false,
+    CapDrop: ['ALL'],
+    CapAdd: launch.asks.user === 'root' ? [...rootCapabilities, ...(launch.asks.capabilities ?? [])] : [],
     // Else the engine would start it again after a reboot, unseen by the cluster.
     RestartPolicy: { Name: 'no' },
     LogConfig: logConfig,
     Mounts: mounts(launch),
-    NetworkMode: host.network,
+    NetworkMode: launch.asks.network ?? host.tenant ?? host.network,
     ExtraHosts: [`${taskHost}:${host.network === 'bridge' ? 'host-gateway' : '127.0.0.1'}`],
-    ...(launch.gpus.length ? devices(launch.gpus, host) : {}),
+    ...withAsked(launch.gpus.length ? devices(launch.gpus, host) : {}, launch.asks.devices ?? []),
   }
 }
 
+/** The devices of the attempt, and those of the host that it was granted. */
+function withAsked(given: DeviceConfig, asked: readonly string[]): DeviceConfig {
+  return asked.length ? { ...given, Devices: [...(given.Devices ?? []), ...asked.map(asItIs)] } : given
+}
+
+const asItIs = (node: string) => ({ PathOnHost: node, PathInContainer: node, CgroupPermissions: 'rwm' })
+
+type DeviceConfig = Pick<HostConfig, 'DeviceRequests' | 'GroupAdd'> & { Devices?: ReturnType<typeof asItIs>[] }
+
 /** Exactly these devices: by UUID, which stays when the order on the bus changes. */
-function devices(uuids: readonly string[], host: Host): ContainerCreateOptions['HostConfig'] {
+function devices(uuids: readonly string[], host: Host): DeviceConfig {
   if (vendorOf(host) === 'amd') {
     const nodes = ['/dev/kfd', ...(host.gpus ?? []).flatMap(({ device }) => device ?? [])]
     return {
-      Devices: nodes.map((node) => ({ PathOnHost: node, PathInContainer: node, CgroupPermissions: 'rwm' })),
+      Devices: nodes.map(asItIs),
       ...(host.deviceGroups?.length ? { GroupAdd: [...host.deviceGroups] } : {}),
     }
   }
@@ -132,10 +166,19 @@ function mounts(launch: Launch) {
     Target,
     ReadOnly,
   })
+  const { home, passwd, group } = personFiles(launch.ownFolder)
   return [
     bind(launch.codeFolder, codeMount, false),
     bind(launch.outputFolder, outputMount, false),
     ...(launch.caFile ? [bind(launch.caFile, caMount, true)] : []),
+    ...(launch.asks.user === 'root'
+      ? []
+      : [
+          bind(home, homeOf(launch.person), false),
+          bind(passwd, '/etc/passwd', true),
+          bind(group, '/etc/group', true),
+        ]),
+    ...(launch.asks.mounts ?? []).map(({ path, target, read_only }) => bind(path, target, read_only)),
   ]
 }
 
@@ -146,6 +189,7 @@ function environment(launch: Launch, host: Host): Record<string, string> {
   )
   return {
     PYTHONUNBUFFERED: '1',
+    ...(launch.asks.user === 'root' ? { HOME: '/root', USER: 'root' } : personEnvironment(launch.person)),
     ...withoutDeviceVariables(launch.env),
     // Last, so that neither the image nor the experiment can ask for GPUs that are another task's.
     ...visible,

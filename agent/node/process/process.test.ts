@@ -51,8 +51,11 @@ function launch(script: string, change: Partial<Launch> = {}): Launch {
     env: {},
     resources,
     gpus: [],
+    person: { name: 'ana', uid: 20_007 },
+    asks: {},
     codeFolder: path.join(root, 'code'),
     outputFolder: path.join(root, 'output'),
+    ownFolder: path.join(root, 'own'),
     caFile: null,
     ...change,
   }

@@ -7,6 +7,8 @@ export interface AttemptFolder {
   readonly root: string
   readonly code: string
   readonly output: string
+  /** The runtime's own. */
+  readonly own: string
   /** Copy of the cluster's CA certificate that the task may read. */
   readonly ca: string
 }
@@ -33,6 +35,7 @@ export class AttemptFolders {
       root,
       code: path.join(root, 'code'),
       output: path.join(root, 'output'),
+      own: path.join(root, 'own'),
       ca: path.join(root, 'ca.pem'),
     }
   }
@@ -41,10 +44,10 @@ export class AttemptFolders {
   async make(task: string, attempt: number, caFile: string | undefined): Promise<AttemptFolder> {
     const folder = this.of(task, attempt)
     await rm(folder.root, { recursive: true, force: true })
-    for (const open of [folder.root, folder.code, folder.output]) {
+    for (const open of [folder.root, folder.own, folder.code, folder.output]) {
       await mkdir(open, { recursive: true })
       // Images run as users of their own, who must be able to write here; the umask must not decide.
-      await chmod(open, open === folder.root ? 0o755 : 0o777)
+      await chmod(open, open === folder.root || open === folder.own ? 0o755 : 0o777)
     }
     if (caFile) {
       await copyFile(caFile, folder.ca)

@@ -1,5 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { pinnedImage, ProblemError, type RoleSpec } from '../../../contract/index.ts'
+import {
+  containerAsks,
+  type ExperimentSpec,
+  pinnedImage,
+  ProblemError,
+  type RoleSpec,
+} from '../../../contract/index.ts'
+import { uidOf } from '../../cluster/people-ids.ts'
+import { checkContainer } from '../../cluster/rules/policy.ts'
 import { bootId } from '../process/proc.ts'
 import { type Found, type Launch, StartFailure } from '../runtime.ts'
 import type { Attempt } from './attempt.ts'
@@ -136,7 +144,28 @@ function imageOf(role: RoleSpec | undefined): string | null {
   return role.image_digest === undefined ? role.image : pinnedImage(role.image, role.image_digest)
 }
 
-function launchOf({ task, experiment, record }: Attempt, { api, folders }: RunnerContext): Launch {
+/** What was allowed when it was submitted may be forbidden by now. */
+function checkPolicy({ experiment }: Attempt, { cluster }: RunnerContext): void {
+  try {
+    checkContainer(cluster.state(), experiment.spec, experiment.owner)
+  } catch (error) {
+    if (!(error instanceof ProblemError)) throw error
+    throw new StartFailure(
+      'policy_forbids',
+      `${error.message}. It was allowed when this was submitted.`,
+      error,
+    )
+  }
+}
+
+/** The tasks of an array are each on their own. */
+const worksTogether = ({ roles, array }: ExperimentSpec): boolean =>
+  !array && Object.values(roles).reduce((sum, { replicas }) => sum + replicas, 0) > 1
+
+function launchOf(attempt: Attempt, context: RunnerContext): Launch {
+  const { task, experiment, record } = attempt
+  const { api, folders, cluster } = context
+  checkPolicy(attempt, context)
   const role = experiment.spec.roles[task.role]
   const folder = folders.of(task.id, task.attempt)
   return {
@@ -148,8 +177,12 @@ function launchOf({ task, experiment, record }: Attempt, { api, folders }: Runne
     env: taskEnvironment(task, experiment, { url: api.url, token: record.token }),
     resources: task.resources,
     gpus: task.gpus,
+    person: { name: experiment.owner, uid: uidOf(cluster.state(), experiment.owner) },
+    gang: worksTogether(experiment.spec),
+    asks: containerAsks(experiment.spec),
     codeFolder: folder.code,
     outputFolder: folder.output,
+    ownFolder: folder.own,
     caFile: api.caFile ? folder.ca : null,
   }
 }

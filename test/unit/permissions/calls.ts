@@ -56,6 +56,7 @@ export const calls: Partial<Record<RouteName, (object: Object) => Call>> = {
   'teams.remove_member': () => ({ params: { user: 'mia' } }),
   'tokens.create': () => ({ body: { name: 'laptop' } }),
   'experiments.share': () => ({ body: { visibility: 'everyone' } }),
+  'policy.set': () => ({ body: { root: ['team:bio'] } }),
   'watch': () => ({ query: { kinds: 'experiment' } }),
   'auth.can_i': () => ({ body: { action: 'experiment:read' } }),
 } // prettier-ignore

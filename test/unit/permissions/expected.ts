@@ -148,6 +148,8 @@ export const expected: Readonly<Record<RouteName, string | Readonly<Record<Objec
     other:  '401 401 404 +   404 404 404 +   404 404',
     shared: '401 401 403 +   403 403 403 +   403 404',
   },
+  'policy.get': '401 401 +   +   +   +   +   +   403 403',
+  'policy.set': '401 401 403 403 403 403 403 +   403 403',
   'auth.can_i': '401 401 +   +   +   +   +   +   +   +',
 }
 
