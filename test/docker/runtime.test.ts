@@ -20,6 +20,9 @@ import {
   experimentRow,
   taskRow,
 } from '../../agent/node/doubles.ts'
+import { sinceBoot, writeDeadlines } from '../../agent/node/lease/deadlines.ts'
+import { ensureKeeper, keeperOf } from '../../agent/node/lease/keeper-process.ts'
+import { wasStopped } from '../../agent/node/lease/stopped.ts'
 import { LogCursor } from '../../agent/node/log/cursor.ts'
 import { NodeReconciler } from '../../agent/node/reconcile.ts'
 import type { Found, Launch } from '../../agent/node/runtime.ts'
@@ -349,6 +352,22 @@ describe('containers on a real engine', needs.engine, () => {
     expect(await whole(runtime, found)).toEqual([])
     await runtime.remove(found)
     await runtime.stop(found, 1)
+  })
+
+  test('the lease keeper ends a container whose lease is over, with no agent alive, and leaves others alone', async () => {
+    const runtime = newRuntime()
+    const [leased, held] = [await runtime.start(launch('trap "exit 5" TERM; sleep 600 & wait')), await runtime.start(launch('sleep 600', { attempt: 2 }))] // prettier-ignore
+    const dataDir = path.join(folder, 'agent')
+    const lease = { task: leased.task, attempt: 1, runtime: 'docker', seconds: 60, graceSeconds: 5 } as const
+    const heard = sinceBoot() - 59_000
+    writeDeadlines(dataDir, { heard, dockerSocket: engine.socket, leases: [lease] })
+    ensureKeeper(dataDir)
+    expect((await runtime.wait(leased, never)).exitCode).toBe(5)
+    // By its lease and the few seconds that a living agent would have had to do it, not at once.
+    expect(sinceBoot()).toBeGreaterThanOrEqual(heard + 60_000)
+    expect(wasStopped(dataDir, leased.task, 1)).toBe(true)
+    expect((await inspect(held)).State.Running).toBe(true)
+    process.kill(keeperOf(dataDir)?.pid ?? 0, 'SIGKILL')
   })
 
   test('a log is whole: both streams, long lines, bytes that are no text, no line end at the end', async () => {
