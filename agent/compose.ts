@@ -506,6 +506,7 @@ async function openDoors(
     hashPassword,
     admit: (request) => admission.admit(request),
     seal: (text, context) => sealer.seal(text, context),
+    open: (sealed, context) => sealer.open(sealed, context),
     backup: ({ key, kdf }) => backups.make({ key: Buffer.from(key, 'base64url'), kdf }),
     families: () => monitor.families(),
     strangers: (note) => strangers.add(note),

@@ -73,6 +73,9 @@ export const eventCodes = {
   'team.member_set': { subject: 'team', meaning: 'Somebody became a member of a team, or has another rank in it.' },
   'team.member_removed': { subject: 'team', meaning: 'Somebody is a member of the team no longer.' },
   'team.deleted': { subject: 'team', meaning: 'A team was deleted. Its work stays with its owners.' },
+  'identity_provider.added': { subject: 'identity_provider', meaning: 'People can sign in by a directory or an identity provider.' },
+  'identity_provider.changed': { subject: 'identity_provider', meaning: 'What is told of an identity provider was changed.' },
+  'identity_provider.removed': { subject: 'identity_provider', meaning: 'Nobody signs in by it any more; the sign-ins of its people ended.' },
   'token.created': { subject: 'token', meaning: 'Somebody made an API token.' },
   'token.revoked': { subject: 'token', meaning: 'An API token or a sign-in was ended.' },
 

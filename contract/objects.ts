@@ -234,6 +234,7 @@ export const Event = z
         'user',
         'team',
         'token',
+        'identity_provider',
         'image',
         'registry',
         'queue',

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { Artifact, BackupRequest, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries, SignedIn, SignIn, Version, WatchEvent } from './objects.ts' // prettier-ignore
 import { auditRoutes } from './audit-routes.ts'
+import { identityRoutes } from './identity-routes.ts'
 import { imageRoutes } from './image-routes.ts'
 import { Node } from './nodes.ts' // prettier-ignore
 import { nodeRoutes } from './node-routes.ts'
@@ -38,6 +39,7 @@ export const routes = {
     status: 204, problems: ['not_found', 'conflict', 'outcome_unknown'],
   },
 
+  ...identityRoutes,
   ...nodeRoutes,
 
   'experiments.create': {

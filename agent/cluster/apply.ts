@@ -6,6 +6,7 @@ import * as eviction from './rules/eviction.ts'
 import * as experiments from './rules/experiments.ts'
 import * as images from './rules/images.ts'
 import * as health from './rules/health.ts'
+import * as identity from './rules/identity.ts'
 import * as idle from './rules/idle.ts'
 import * as loss from './rules/loss.ts'
 import * as members from './rules/members.ts'
@@ -56,6 +57,9 @@ const rules: Rules = {
   'token.create': tokens.create,
   'token.delete': tokens.remove,
   'tokens.used': tokens.used,
+  'identityProvider.put': identity.put,
+  'identityProvider.delete': identity.remove,
+  'user.sync': identity.sync,
   'experiment.share': sharing.shareExperiment,
   'queue.put': queues.putQueue,
   'queue.delete': queues.deleteQueue,

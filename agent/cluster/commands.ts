@@ -12,6 +12,7 @@ import type {
 import type { Origin } from './audit/origin.ts'
 import type { AttemptCommand } from './commands/attempt.ts'
 import type { AuditCommand } from './commands/audit.ts'
+import type { IdentityCommand } from './commands/identity.ts'
 import type { MonitoringCommand } from './commands/monitoring.ts'
 import type { NodeCommand } from './commands/node.ts'
 import type { ImageCommand } from './commands/image.ts'
@@ -78,6 +79,7 @@ export type Command =
   | OrderCommand
   | PeopleCommand
   | PolicyCommand
+  | IdentityCommand
   /** `by`: who uploaded it. */
   | { type: 'blob.create'; sha256: string; bytes: number; holders: readonly string[]; by?: string }
   /** A further node now holds a finished attempt's log, metrics or artifacts. */
@@ -134,6 +136,7 @@ export interface Results {
   'node.join': { member: number; node: string }
   /** `made` is an earlier experiment's id when the idempotency key was seen before. */
   'experiment.create': { id: string; made: boolean }
+  'user.sync': { name: string }
 }
 export type ResultOf<C extends Command> = C['type'] extends keyof Results ? Results[C['type']] : null
 

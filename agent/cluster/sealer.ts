@@ -8,7 +8,17 @@ import { open, seal } from './identity/seal.ts'
 /** What a registry's sealed credentials are bound to. */
 export const credentialsContext = (host: string): string => `registry:${host}`
 
-const Asked = z.object({ text: z.string().max(100_000), context: z.string().regex(/^registry:/) })
+/** What an identity provider's sealed secret is bound to. */
+export const providerContext = (name: string): string => `identity-provider:${name}`
+
+/** What a sign-in under way is bound to: it comes back through a browser, or a program, that may not read it. */
+export const signInContext = (provider: string, kind: 'browser' | 'device'): string =>
+  `sign-in:${kind}:${provider}`
+
+const Asked = z.object({
+  text: z.string().max(100_000),
+  context: z.string().regex(/^(registry|identity-provider|sign-in):/),
+})
 
 /**
  * Seals and opens secrets by the cluster key, which only voters have: other members ask one of them over the mutual

@@ -8,6 +8,7 @@ import type {
   Inventory,
   Limits,
   PriorityClass,
+  ProviderSettings,
   Rank,
   Reason,
   Resources,
@@ -58,6 +59,8 @@ export interface UserRow extends Versioned {
   /** User and group id of their containers; no two people have the same. */
   readonly uid?: number
   readonly last_sign_in?: string
+  /** By which `source` knows them, whatever they are called. */
+  readonly external_id?: string
 }
 
 export interface TeamRow extends Versioned {
@@ -67,6 +70,8 @@ export interface TeamRow extends Versioned {
   /** Groups of identity providers whose people become members when they sign in. */
   readonly groups: readonly string[]
   readonly created_at: string
+  /** Members who came by a group, and go with it. */
+  readonly synced?: readonly string[]
 }
 
 /** A name that somebody had: what is left under it must never come to belong to somebody new. The key is `user:NAME` or `team:NAME`. */
@@ -398,6 +403,16 @@ export interface RegistryRow extends Versioned {
   readonly added_by: string
 }
 
+/** A directory, or an OpenID Connect provider, that people sign in by. The key is its name. */
+export interface IdentityProviderRow extends Versioned {
+  readonly name: string
+  readonly settings: ProviderSettings
+  /** Its secret, sealed by the cluster key. */
+  readonly sealed: string | null
+  readonly added_at: string
+  readonly added_by: string
+}
+
 /** The answer a repeated POST gets. The key is `user:idempotency-key`. */
 export interface IdempotencyRow extends Versioned {
   readonly request_sha256: string
@@ -437,6 +452,7 @@ export interface Rows {
   registries: RegistryRow
   auditHead: AuditHeadRow
   policy: PolicyRow
+  identityProviders: IdentityProviderRow
 }
 export type TableName = keyof Rows
 

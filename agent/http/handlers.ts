@@ -6,6 +6,7 @@ import type { Services } from '../services/index.ts'
 import type { EventReply } from './events.ts'
 import type { FileReply } from './files.ts'
 import { auditHandlers } from './audit.ts'
+import { identityHandlers } from './identity-handlers.ts'
 import { ifMatch, lastEventId } from './headers.ts'
 import { originOf, peopleHandlers } from './people-handlers.ts'
 import { type Credential, endedCookie, sessionCookie } from './session.ts'
@@ -160,6 +161,7 @@ export function createHandlers(services: Services): Handlers {
     ...orderHandlers(services),
     ...auditHandlers(services),
     ...peopleHandlers(services),
+    ...identityHandlers(services),
 
     watch: ({ actor, query, request, signal }) => {
       const resume = Number(lastEventId(request))

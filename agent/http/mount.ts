@@ -102,8 +102,8 @@ function readerOf(id: RouteId, route: Route): (request: FastifyRequest) => Input
   const params = z.object(
     Object.fromEntries(names.map(({ name, rest }) => [name, line(rest ? 4096 : 200).min(1)])),
   )
-  // A misspelt parameter would be an answer to another question.
-  const query = z.strictObject(route.query?.shape ?? {})
+  // A misspelt parameter would be an answer to another question, but where others than our clients write them.
+  const query = route.query?.def.catchall ? route.query : z.strictObject(route.query?.shape ?? {})
   const body = id === 'experiments.create' ? z.unknown() : (route.body ?? z.unknown())
   return (request) => {
     const given = request.params as Record<string, string>

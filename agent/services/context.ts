@@ -23,6 +23,8 @@ export interface ServiceDeps {
   readonly families: () => readonly Family[]
   /** Seals a text by the cluster key, here or on a voter. */
   readonly seal: (text: string, context: string) => Promise<string>
+  /** Opens what `seal` sealed for the same context. */
+  readonly open: (sealed: string, context: string) => Promise<string>
   /** Keeps refused calls of those who are not signed in. */
   readonly strangers?: (note: AuditNote) => void
   readonly version: string

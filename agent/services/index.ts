@@ -1,11 +1,16 @@
 import { type ArtifactService, createArtifacts } from './artifacts.ts'
 import { type AuditService, createAudit } from './audit.ts'
+import { type BrowserSignInService, createBrowserSignIn } from './browser-sign-in.ts'
 import { type BlobService, createBlobs } from './blobs.ts'
 import { type ClusterService, createClusterService } from './cluster.ts'
 import type { ServiceDeps } from './context.ts'
 import { createExplanations, type ExplanationService } from './explanations.ts'
 import { createEvents, type EventService } from './events.ts'
 import { createExperiments, type ExperimentService } from './experiments.ts'
+import { createDirectories } from './directories.ts'
+import { OidcClients } from './identity/oidc.ts'
+import { ProviderSecrets } from './identity/secrets.ts'
+import { createIdentityProviders, type IdentityProviderService } from './identity-providers.ts'
 import { createImages, type ImageService } from './images.ts'
 import { createLogs, type LogService } from './logs.ts'
 import { createMetrics, type MetricService } from './metrics.ts'
@@ -32,6 +37,8 @@ export interface Services {
   readonly teams: TeamService
   readonly tokens: TokenService
   readonly sharing: SharingService
+  readonly identityProviders: IdentityProviderService
+  readonly browserSignIn: BrowserSignInService
   readonly cluster: ClusterService
   readonly nodes: NodeService
   readonly experiments: ExperimentService
@@ -56,8 +63,12 @@ export function createServices(deps: ServiceDeps): Services {
   const watch = new Watch(deps)
   const audit = createAudit(deps)
   const use = new TokenUse(deps.cluster, deps.now ?? Date.now)
+  const secrets = new ProviderSecrets(deps)
+  const clients = new OidcClients(deps.now ?? Date.now)
   return {
-    people: createPeople(deps, use),
+    people: createPeople(deps, use, createDirectories(deps, secrets)),
+    identityProviders: createIdentityProviders(deps, secrets, clients),
+    browserSignIn: createBrowserSignIn(deps, secrets, clients),
     users: createUsers(deps),
     teams: createTeams(deps),
     tokens: createTokens(deps, use),

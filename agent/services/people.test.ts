@@ -1,8 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { actions, type Actor } from '../../contract/index.ts'
+import type { Directories } from './directories.ts'
 import { createPeople, type PeopleService } from './people.ts'
 import { admin, password, World } from './testing/world.ts'
 import { TokenUse } from './token-use.ts'
+
+/** No directory is connected. */
+const nobody: Directories = { check: async () => undefined }
 
 let world: World
 let people: PeopleService
@@ -10,7 +14,7 @@ let use: TokenUse
 beforeEach(async () => {
   world = await World.create(1)
   use = new TokenUse(world.cluster, () => world.now)
-  people = createPeople(world.deps(), use)
+  people = createPeople(world.deps(), use, nobody)
 })
 afterEach(() => {
   use.close()
@@ -78,6 +82,7 @@ describe('signing in', () => {
         },
       }),
       use,
+      nobody,
     )
     const all = Array.from({ length: 50 }, (_, at) =>
       slow.signIn({ user: 'admin', password }, { address: `10.0.0.${at}` }),

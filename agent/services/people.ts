@@ -1,12 +1,13 @@
 import { type Action, type Actor, permits, ProblemError, type SignedIn, type User } from '../../contract/index.ts' // prettier-ignore
 import type { Cluster } from '../cluster/cluster.ts'
 import { sha256Of } from '../cluster/identity/seal.ts'
-import type { UserRow } from '../cluster/state.ts'
+import type { State, UserRow } from '../cluster/state.ts'
 import { askedFor, type AskedObject, demand } from './access.ts'
 import { TokenReader } from './actors.ts'
 import { BackOff, RateLimited } from './back-off.ts'
 import type { ServiceDeps } from './context.ts'
-import { type Origin, signInAs } from './sign-in.ts'
+import type { Directories } from './directories.ts'
+import { admit, type Origin, signInAs } from './sign-in.ts'
 import type { TokenUse } from './token-use.ts'
 import { userView } from './users.ts'
 
@@ -31,15 +32,24 @@ export interface PeopleService {
   stillThere(token: string): Actor | undefined
 }
 
-export function createPeople(deps: ServiceDeps, use: TokenUse): PeopleService {
+export function createPeople(deps: ServiceDeps, use: TokenUse, directories: Directories): PeopleService {
   const { cluster, now = Date.now } = deps
   const backOff = new BackOff(now)
   const passwords = checker(deps, backOff)
   const tokens = new TokenReader(now, (sha256) => use.used(sha256))
   return {
     async signIn({ user, password }, origin) {
-      backOff.check(user, origin.address)
+      backOff.check(user, origin.address, () => hasComeFrom(cluster.state(), user, origin.address))
       await cluster.barrier()
+      const vouched = await directories.check(user, password).catch((error: unknown) => {
+        if (error instanceof ProblemError && error.code === 'bad_credentials')
+          backOff.failed(user, origin.address)
+        throw error
+      })
+      if (vouched) {
+        backOff.succeeded(user, origin.address)
+        return admit(cluster, vouched.provider, vouched.person, { origin, now: now() })
+      }
       await passwords.check(user, password, origin.address)
       return signInAs(cluster, user, origin, now())
     },
@@ -80,6 +90,10 @@ export function createPeople(deps: ServiceDeps, use: TokenUse): PeopleService {
     stillThere: (token) => tokens.read(cluster.state(), token),
   }
 }
+
+/** Whoever guesses elsewhere does not keep them from their desk. */
+const hasComeFrom = ({ tokens }: State, user: string, address: string): boolean =>
+  tokens.some((token) => token.user === user && token.address === address)
 
 async function actorOf(cluster: Cluster, tokens: TokenReader, token: string): Promise<Actor> {
   const known = tokens.read(cluster.state(), token)

@@ -2,8 +2,10 @@ import { ProblemError, type SignedIn } from '../../contract/index.ts'
 import { randomBytes } from 'node:crypto'
 import type { Cluster } from '../cluster/cluster.ts'
 import { newToken } from '../cluster/identity/seal.ts'
+import type { IdentityProviderRow } from '../cluster/state.ts'
+import type { Person } from './identity/person.ts'
 
-const signInMs = 30 * 24 * 3600 * 1000
+const signInHours = 30 * 24
 
 /** From where somebody signs in, and with what. */
 export interface Origin {
@@ -18,6 +20,7 @@ export async function signInAs(
   user: string,
   { address, program }: Origin,
   now: number,
+  hours = signInHours,
 ): Promise<SignedIn> {
   const row = cluster.state().users.get(user)
   if (!row) throw new ProblemError('bad_credentials')
@@ -26,7 +29,7 @@ export async function signInAs(
       hint: 'Ask an admin of the cluster.',
     })
   const { token, sha256 } = newToken()
-  const expires_at = new Date(now + signInMs).toISOString()
+  const expires_at = new Date(now + hours * 3_600_000).toISOString()
   const more = {
     id: newTokenId(),
     address: address.slice(0, 64),
@@ -38,6 +41,20 @@ export async function signInAs(
   )
   const { rank, must_change } = row
   return { user, rank, token, expires_at, ...(must_change ? { must_change } : {}) }
+}
+
+/** Somebody for whom an identity provider vouches: made known here, then signed in. */
+export async function admit(
+  cluster: Cluster,
+  provider: IdentityProviderRow,
+  { id, ...person }: Person,
+  { origin, now }: { readonly origin: Origin; readonly now: number },
+): Promise<SignedIn> {
+  const { name } = await cluster.propose(
+    { type: 'user.sync', provider: provider.name, external_id: id, ...person },
+    { kind: 'system' },
+  )
+  return signInAs(cluster, name, origin, now, provider.settings.session_hours)
 }
 
 /** What people call a new token by. */

@@ -1,5 +1,5 @@
 import { type LdapSettings, ProblemError } from '../../../contract/index.ts'
-import { type Directory, type LdapAccess, withDirectory } from './ldap-connection.ts'
+import { type Directory, type LdapAccess, onServer, withDirectory } from './ldap-connection.ts'
 import { fillFilter } from './ldap-filter.ts'
 import { groupsOf, valuesOf } from './ldap-groups.ts'
 import { nameHere, type Person, shortText } from './person.ts'
@@ -32,6 +32,10 @@ export async function checkPassword(
     return (await directory.isPassword(found.dn, password)) ? found.person : undefined
   })
 }
+
+/** Is this server one that answers, takes our own account and knows where people are? Throws what is wrong. */
+export const tryServer = (access: LdapAccess, url: string): Promise<unknown> =>
+  onServer(access, url, (directory) => findPerson(directory, access.settings, 'a-check'))
 
 /** What the directory knows of somebody, without their password. */
 export async function lookUp(access: LdapAccess, user: string): Promise<Person | undefined> {

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { Actor, ExperimentSpec, Inventory, JoinReply, Rank, Resources, Sharing, TeamRank } from '../../../contract/index.ts' // prettier-ignore
 import { createCa } from '../../cluster/identity/ca.ts'
-import { newToken } from '../../cluster/identity/seal.ts'
+import { newClusterKey, newToken, open, seal } from '../../cluster/identity/seal.ts'
 import type { Kept } from '../../cluster/state.ts'
 import { createDockerSubmitter } from '../../submitters/docker.ts'
 import type { ServiceDeps } from '../context.ts'
@@ -34,6 +34,8 @@ export class World {
   readonly blobs: BlobsDouble
   readonly streams = new StreamsDouble()
   readonly space = new SpaceDouble()
+  /** The cluster's. */
+  readonly key = newClusterKey()
   /** Wall clock of sign-ins, ms. */
   now = Date.parse('2026-03-01T08:00:00.000Z')
   readonly agents: ClusterDouble[]
@@ -72,7 +74,8 @@ export class World {
       // The hash of a double's password is the password.
       verifyPassword: async (given, hashed) => given === hashed,
       hashPassword: async (given) => given,
-      seal: async (text, context) => `sealed ${context} ${text.length}`,
+      seal: async (text, context) => seal(this.key, text, context),
+      open: async (sealed, context) => open(this.key, sealed, context),
       backup: async () => Readable.from([Buffer.from('a backup')]),
       admit: async ({ name }): Promise<JoinReply> => ({
         cluster: { id: 'c-1', name: 'lab' }, member: 9, node: name, certificate: 'PEM', ca: 'PEM', peers: [],

@@ -1,4 +1,5 @@
 import { layerOf, savedArchive } from '../../../agent/services/testing/image-archives.ts'
+import { LdapSettings } from '../../../contract/identity.ts'
 import type { routes } from '../../../contract/routes.ts'
 import type { Object } from './people.ts'
 
@@ -14,6 +15,12 @@ export interface Call {
 
 /** An image as `docker save` writes it. */
 export const archive = savedArchive([{ layers: [layerOf('tool')], names: ['lab/tool:v1'] }])
+/** Nobody answers there. */
+export const directory = LdapSettings.parse({
+  kind: 'ldap',
+  urls: ['ldap://127.0.0.1:1'],
+  user_base: 'dc=lab',
+})
 const spec = {
   name: 'x',
   command: 'true',
@@ -39,6 +46,9 @@ export const calls: Partial<Record<RouteName, (object: Object) => Call>> = {
   'images.pull': () => ({ body: { image: 'busybox' } }),
   'images.evict': () => ({ body: { image: 'busybox' } }),
   'imagePolicy.set': () => ({ body: { engine_unused_seconds: null, cluster_unused_seconds: null } }),
+  'identityProviders.put': () => ({ body: { settings: directory } }),
+  'identityProviders.check': () => ({ body: {} }),
+  'signIn.poll': () => ({ body: { handle: 'none' } }),
   'registries.add': () => ({ body: { host: 'registry.example', user: 'u', password: 'p' } }),
   'queues.put': () => ({ body: {} }),
   'quotas.put': () => ({ params: { subject: 'user:mia' }, body: {} }),
@@ -74,4 +84,5 @@ export const usual = (object: Object): Readonly<Record<string, string>> => ({
   team: 'bio',
   token: 'tok-narrow',
   task: 'worker-0',
+  provider: 'lab',
 })

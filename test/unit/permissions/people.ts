@@ -2,7 +2,7 @@ import { Readable } from 'node:stream'
 import { type Served, serve } from '../../../agent/http/testing/served.ts'
 
 import { admin } from '../../../agent/services/testing/world.ts'
-import { archive } from './calls.ts'
+import { archive, directory } from './calls.ts'
 
 /** Who calls, in the order of the columns of `expected.ts`. */
 export const callers = [
@@ -53,6 +53,7 @@ export async function openScene(): Promise<Scene> {
   world.log.propose({ type: 'quota.put', subject: 'user:ana', change: {} }, { kind: 'system' })
   world.log.propose({ type: 'quota.put', subject: 'team:nlp', change: {} }, { kind: 'system' })
   world.log.propose({ type: 'queue.put', name: 'night', change: {} }, { kind: 'system' })
+  world.log.propose({ type: 'identityProvider.put', name: 'lab', settings: directory }, { kind: 'system' })
   await served.services.registries.add(admin, { host: 'registry.example', insecure: false })
   await served.services.order.reserve(admin, {
     name: 'res-1',
