@@ -128,7 +128,7 @@ function announce(agent: RunningAgent, given: AgentOptions): void {
   void agent.founded.then((password) => {
     if (password === undefined || fromEnvironment(given).create?.adminPassword !== undefined) return
     process.stderr.write(
-      `The cluster is formed. Sign in as admin with this password, shown only now:\n\n  ${password}\n\n`,
+      `The cluster is formed. Sign in as admin with this one-time password, shown only now:\n\n  ${password}\n\n`,
     )
   })
 }

@@ -6,9 +6,13 @@ import { completionVerb } from './verbs/completion.ts'
 import { experimentVerbs } from './verbs/experiment.ts'
 import { imageVerbs } from './verbs/image.ts'
 import { loginVerbs } from './verbs/login.ts'
+import { meVerbs } from './verbs/me.ts'
 import { policyVerbs } from './verbs/policy.ts'
 import { registryVerbs } from './verbs/registry.ts'
 import { queueVerbs, quotaVerbs, reservationVerbs } from './verbs/order.ts'
+import { teamVerbs } from './verbs/team.ts'
+import { tokenVerbs } from './verbs/token.ts'
+import { userVerbs } from './verbs/user.ts'
 import { runVerb } from './verbs/run.ts'
 import { usageVerbs } from './verbs/usage.ts'
 import type { Tool } from './tool.ts'
@@ -31,6 +35,7 @@ export function createProgram(tool: Tool, version: string): Command {
     .configureOutput({ writeOut: tool.terminal.out, writeErr: tool.terminal.err })
     .addHelpText('after', help)
   loginVerbs(program, tool)
+  meVerbs(program, tool)
   runVerb(program, tool)
   experimentVerbs(program, tool)
   nodeVerbs(program, tool)
@@ -41,6 +46,9 @@ export function createProgram(tool: Tool, version: string): Command {
   quotaVerbs(program, tool)
   reservationVerbs(program, tool)
   usageVerbs(program, tool)
+  userVerbs(program, tool)
+  teamVerbs(program, tool)
+  tokenVerbs(program, tool)
   clusterVerbs(program, tool)
   eventVerbs(program, tool)
   auditVerbs(program, tool)

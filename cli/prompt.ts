@@ -4,13 +4,21 @@ import { Exit, exitCode, UsageError } from './failure.ts'
 import type { Terminal } from './terminal.ts'
 
 /** The first line of stdin. */
-export async function readLine(terminal: Terminal): Promise<string> {
+export const readLine = async (terminal: Terminal): Promise<string> => (await readLines(terminal, 1))[0]
+
+/** The first lines of stdin, so many. */
+export async function readLines<N extends 1 | 2>(
+  terminal: Terminal,
+  count: N,
+): Promise<N extends 1 ? [string] : [string, string]> {
   const lines = createInterface({ input: terminal.stdin, terminal: false })
+  const read: string[] = []
   for await (const line of lines) {
+    if (read.push(line) < count) continue
     lines.close()
-    return line
+    return read as N extends 1 ? [string] : [string, string]
   }
-  throw new UsageError('stdin is empty')
+  throw new UsageError(read.length === 0 ? 'stdin is empty' : `stdin has one line, and ${count} are expected`)
 }
 
 export async function confirm(terminal: Terminal, question: string): Promise<boolean> {

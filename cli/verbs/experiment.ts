@@ -14,6 +14,7 @@ import { exitOf, followToEnd, orInterrupt, printLogs } from './follow.ts'
 import { durationOption, sinceOption, tagOption, wholeOption } from './options.ts'
 import { collect } from './pages.ts'
 import { findExperiment, findTask } from './resolve.ts'
+import { shareVerb } from './share.ts'
 
 export function experimentVerbs(program: Command, tool: Tool): void {
   const experiment = program.command('experiment').description('experiments: submit, look, follow, stop')
@@ -21,6 +22,7 @@ export function experimentVerbs(program: Command, tool: Tool): void {
   listVerbs(experiment, tool)
   logsVerb(experiment, tool)
   editVerb(experiment, tool)
+  shareVerb(experiment, tool)
   stopVerbs(experiment, tool)
   experimentDataVerbs(experiment, tool)
 }

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { Command } from 'commander'
+import type { Client } from '../../contract/client.ts'
 import { ProblemError } from '../../contract/problem.ts'
 import { isLoopback, originOf } from '../connection/address.ts'
 import { type Context, findContext, loadConfig, saveConfig, withContext } from '../connection/config.ts'
@@ -17,6 +18,7 @@ import { plain, table } from '../output/table.ts'
 import { askPassword, confirm, readLine } from '../prompt.ts'
 import type { Terminal } from '../terminal.ts'
 import { type CommonOptions, type Tool, withOutput } from '../tool.ts'
+import { newPassword } from './me.ts'
 import { nameOption } from './options.ts'
 
 interface LoginOptions extends CommonOptions {
@@ -61,7 +63,11 @@ async function login(tool: Tool, address: string, options: LoginOptions): Promis
       })
     const signedIn = await client.call('session.create', { body: { user: options.user, password } })
     const session = connect(terminal, { ...target, token: signedIn.token })
-    const origins = await memberOrigins(session.client).finally(() => session.transport.close())
+    const origins = await originsFor(session.client, {
+      terminal,
+      password,
+      once: signedIn.must_change === true,
+    }).finally(() => session.transport.close())
     const context: Context = {
       name: options.name ?? version.cluster.name,
       cluster: version.cluster,
@@ -78,6 +84,26 @@ async function login(tool: Tool, address: string, options: LoginOptions): Promis
   } finally {
     await transport.close()
   }
+}
+
+/** Where the other agents are, which one learns only once the password is one's own. */
+async function originsFor(
+  client: Client,
+  { terminal, password, once }: { terminal: Terminal; password: string; once: boolean },
+): Promise<string[]> {
+  if (once && !(await chosePassword(terminal, client, password))) return []
+  return memberOrigins(client)
+}
+
+/** With a one-time password nothing else can be done before another one is chosen. */
+async function chosePassword(terminal: Terminal, client: Client, old: string): Promise<boolean> {
+  if (!terminal.interactive) {
+    terminal.err('The password is a one-time one: choose another with `submarine passwd`.\n')
+    return false
+  }
+  terminal.err('The password is a one-time one.\n')
+  await client.call('me.set_password', { body: { old, new: await newPassword(terminal) } })
+  return true
 }
 
 /** Trust comes from a file, a fingerprint, or a person who compares; never from the network alone. */

@@ -3,7 +3,8 @@ import type { ProblemError } from '../../contract/problem.ts'
 import { type Api, problemFrom } from '../api/client.ts'
 import { backOff, sleep } from '../api/retry.ts'
 
-export type SessionStatus = 'asking' | 'signed-out' | 'signed-in'
+/** must-change: signed in with a one-time password, and good for nothing before another one is chosen. */
+export type SessionStatus = 'asking' | 'signed-out' | 'must-change' | 'signed-in'
 
 /** Who is signed in. The token lives in a cookie that scripts cannot read; nothing of it is kept here. */
 export class Session {
@@ -35,7 +36,8 @@ export class Session {
     void this.#readVersion()
     for (let failures = 0; this.#status === 'asking'; failures++)
       try {
-        this.#signedIn((await this.#api.call('me.get', {})).name)
+        const { name, must_change } = await this.#api.call('me.get', {})
+        this.#signedIn(name, must_change)
       } catch (error) {
         const problem = problemFrom(error)
         if (problem.code === 'unauthenticated') this.#status = 'signed-out'
@@ -48,7 +50,13 @@ export class Session {
 
   async signIn(user: string, password: string): Promise<void> {
     const answer = await this.#api.call('session.create', { body: { user, password } })
-    this.#signedIn(answer.user)
+    this.#signedIn(answer.user, answer.must_change)
+  }
+
+  /** In place of a one-time password. */
+  async choosePassword(old: string, chosen: string): Promise<void> {
+    await this.#api.call('me.set_password', { body: { old, new: chosen } })
+    this.#status = 'signed-in'
   }
 
   async signOut(): Promise<void> {
@@ -62,10 +70,10 @@ export class Session {
     this.#user = undefined
   }
 
-  #signedIn(user: string): void {
+  #signedIn(user: string, mustChange = false): void {
     this.#trouble = undefined
     this.#user = user
-    this.#status = 'signed-in'
+    this.#status = mustChange ? 'must-change' : 'signed-in'
   }
 
   async #readVersion(): Promise<void> {

@@ -22,7 +22,7 @@ export interface Founder {
   readonly clusterName: string
   readonly name: string
   readonly address: string
-  /** The first admin's password; default: a new one. */
+  /** The first admin's password; default: a one-time one. */
   readonly password?: string | undefined
 }
 
@@ -36,12 +36,14 @@ export async function foundCluster({
   clusterName,
   name,
   address,
-  password = newPassword(),
+  password: chosen,
 }: Founder): Promise<void> {
   await checkUnused(data)
   const id = randomBytes(8).toString('hex')
   const ca = await createCa(clusterName)
   const clusterKey = newClusterKey()
+  const password = chosen ?? newPassword()
+  const once = chosen === undefined ? { must_change: true } : {}
   const { key, request } = await createKeyAndRequest()
   const cert = await signNode({ ca, request, cluster: id, member: first, name, ips: ipsOf(address) })
   const founding: Founding = {
@@ -52,7 +54,7 @@ export async function foundCluster({
       name: clusterName,
       ca: ca.cert,
       sealed_ca_key: seal(clusterKey, ca.key, caKeyContext(id)),
-      admin: { name: 'admin', password_hash: await hashPassword(password) },
+      admin: { name: 'admin', password_hash: await hashPassword(password), ...once },
       node: { name, address },
     },
   }
