@@ -41,7 +41,7 @@ const mostHeads = 3
 /** Heads for which nothing can be kept are passed over, but not without end. */
 const mostTried = 6
 /** Where a cause changes for thousands, so many are told at once: the next pass tells of others. */
-const mostTold = 500
+const mostTold = 150
 /** What is placed is charged as if it ran so long, seconds: whoever is behind does not get all that is free. */
 const chargedSeconds = 3600
 
@@ -186,8 +186,14 @@ export class Pass {
     if (told) lane.told = verdict.code
   }
 
+  /** Nothing is to be said of any of this lane, in this pass at least. */
   #allKnow({ told }: Lane, { code }: Why): boolean {
-    return !this.#trace && (this.#telling === 'nothing' || (this.#telling === 'cause' && told === code))
+    if (this.#trace || this.#telling === 'all') return false
+    return this.#telling === 'nothing' || told === code || this.#toldEnough
+  }
+
+  get #toldEnough(): boolean {
+    return this.#telling === 'cause' && this.#wait.length >= mostTold
   }
 
   #block(entry: Entry, gang: Gang, verdict: Why): void {
@@ -199,7 +205,7 @@ export class Pass {
     if (this.#telling === 'nothing') return
     const isNew = entry.told?.code !== verdict.code
     if (!isNew && (this.#telling === 'cause' || entry.told?.message === verdict.reason().message)) return
-    if (this.#telling === 'cause' && this.#wait.length >= mostTold) return
+    if (this.#toldEnough) return
     this.#wait.push({ workload: entry.workload.id, reason: verdict.reason() })
   }
 
@@ -270,8 +276,8 @@ export class Pass {
 
   /** Families from which the same is kept. */
   #signature(gang: Gang): string {
-    const owners = this.#holds.map((hold) => (hold.isFor(gang.workload) ? '' : hold.owner))
-    return `${gang.family} ${owners.join(' ')} | ${this.#calendar.signature(gang.workload)}`
+    const against = this.#holds.map((hold, at) => (hold.isFor(gang.workload) ? '' : at))
+    return `${gang.family} ${against.join(' ')} | ${this.#calendar.signature(gang.workload)}`
   }
 
   #placed(gang: Gang, takes: readonly Take[], end: number, first: boolean): null {
