@@ -15,16 +15,27 @@ export function ownedOf(
   node: string,
   gpus: readonly string[],
 ): { owned: string[]; refused: Refused[] } {
-  const others = new Map<string, string>()
-  for (const other of state.nodes.values())
-    if (other.id !== node) for (const uuid of other.gpus) others.set(uuid, other.name)
-  return {
-    owned: gpus.filter((uuid) => !others.has(uuid)),
-    refused: gpus.flatMap((uuid) => {
-      const owner = others.get(uuid)
-      return owner === undefined ? [] : [{ uuid, owner }]
-    }),
-  }
+  const refused = gpus.flatMap((uuid) => {
+    const owner = holdersIn(state.nodes)
+      .get(uuid)
+      ?.find(({ id }) => id !== node)
+    return owner ? [{ uuid, owner: owner.name }] : []
+  })
+  const others = new Set(refused.map(({ uuid }) => uuid))
+  return { owned: gpus.filter((uuid) => !others.has(uuid)), refused }
+}
+
+const holders = new WeakMap<State['nodes'], Map<string, NodeRow[]>>()
+
+/** Who has which device; asked for each node of one state when they are listed. */
+function holdersIn(nodes: State['nodes']): Map<string, NodeRow[]> {
+  const known = holders.get(nodes)
+  if (known) return known
+  const made = new Map<string, NodeRow[]>()
+  for (const row of nodes.values())
+    for (const uuid of row.gpus) made.set(uuid, [...(made.get(uuid) ?? []), row])
+  holders.set(nodes, made)
+  return made
 }
 
 /** An event for each device that is newly refused, sick, gone or well again. */

@@ -110,36 +110,47 @@ function ledgerByMonth({ ledger }: Pick<State, 'ledger'>): Map<string, MonthUse>
 /** What somebody used in the calendar month of `now` (UTC), with what runs now up to `now`. */
 export function monthUseOf(state: State, subject: string, now: number): MonthUse {
   const past = ledgerByMonth(state).get(`${monthOf(now)} ${subject}`) ?? noUse
-  const running = runningThisMonth(state, now).get(subject) ?? noUse
+  const running = runningThisMonth(state, subject, now)
   return { gpu_hours: past.gpu_hours + running.gpu_hours, money: past.money + running.money }
 }
 
 const noUse: MonthUse = { gpu_hours: 0, money: 0 }
 
-/** The last answer: a planner asks for thousands of workloads at the same time of the same state. */
+/** The last answers: a planner asks for thousands of workloads at the same time of the same state. */
 const running = new WeakMap<
   State['tasks'],
   { now: number; nodes: State['nodes']; prices: State['prices']; made: Map<string, MonthUse> }
 >()
-function runningThisMonth(state: State, now: number): Map<string, MonthUse> {
-  const known = running.get(state.tasks)
+function runningThisMonth(state: State, subject: string, now: number): MonthUse {
+  let known = running.get(state.tasks)
   // Every member must come to the same answer, whatever it was asked before.
-  if (known?.now === now && known.nodes === state.nodes && known.prices === state.prices) return known.made
+  if (known?.now !== now || known.nodes !== state.nodes || known.prices !== state.prices)
+    running.set(state.tasks, (known = { now, nodes: state.nodes, prices: state.prices, made: new Map() }))
+  let use = known.made.get(subject)
+  if (!use) known.made.set(subject, (use = useOfRunning(state, subject, now)))
+  return use
+}
+
+function useOfRunning(state: State, subject: string, now: number): MonthUse {
   const begin = Date.parse(`${monthOf(now)}-01T00:00:00Z`)
-  const made = new Map<string, MonthUse>()
-  for (const task of state.tasks.values()) {
-    if (!holdsResources(task.state) || task.started_at === null) continue
-    const workload = workloadOf(state, task.workload)
-    const seconds = Math.max(0, now - Math.max(begin, Date.parse(task.started_at))) / 1000
-    const gpu_hours = (wholeGpus(state, task) * seconds) / 3600
-    const money = moneyPerSecond(state, task) * seconds
-    for (const subject of workload ? subjectsOf(workload) : []) {
-      const before = made.get(subject) ?? noUse
-      made.set(subject, { gpu_hours: before.gpu_hours + gpu_hours, money: before.money + money })
+  return begunBy(state, subject).reduce((sum, task) => {
+    const seconds = Math.max(0, now - Math.max(begin, Date.parse(task.started_at ?? ''))) / 1000
+    return {
+      gpu_hours: sum.gpu_hours + (wholeGpus(state, task) * seconds) / 3600,
+      money: sum.money + moneyPerSecond(state, task) * seconds,
     }
-  }
-  running.set(state.tasks, { now, nodes: state.nodes, prices: state.prices, made })
-  return made
+  }, noUse)
+}
+
+/** What somebody has begun and still holds, by id: fractions add up to the same in the same order only. */
+function begunBy(state: State, subject: string): TaskRow[] {
+  const { byNode, byWorkload } = holdingsOf(state)
+  const found: TaskRow[] = []
+  for (const on of byNode.values())
+    for (const task of on.values())
+      if (task.started_at !== null && byWorkload.get(task.workload)?.subjects.includes(subject))
+        found.push(task)
+  return found.sort((a, b) => (a.id < b.id ? -1 : 1))
 }
 
 /** Nothing new begins once the month's GPU-hours or money are used up; what runs then goes on. */
