@@ -2,6 +2,7 @@ import { misused, readArguments } from '../test/setup/arguments.ts'
 import { compare } from './raft/compare.ts'
 import { images } from './images.ts'
 import { placements, usualPlacements } from './placements/placements.ts'
+import { people, usualPeople } from './people.ts'
 import { report } from './report.ts'
 import { schedule, usualSchedule } from './schedule.ts'
 import { compareStarts } from './start/compare.ts'
@@ -14,6 +15,7 @@ const usage = `Usage: npm run bench -- NAME [options]
   start --vs swarm [--quick] [--json FILE] [--only TEXT] three agents beside a Docker Swarm on the same three engines
   schedule [--nodes 1000] [--pending 10000] [--agents 20] [--quick] [--json FILE]
                                                          the planner alone, at 95 % load; then whole agents whose engines pretend
+  people [--quick] [--json FILE]                         how long a sign-in takes, and what a permission check costs
   soak [--minutes 60] [--rate 2000] [--json FILE]        steady writes for a long time: memory, log, elections`
 
 async function main(): Promise<number> {
@@ -45,6 +47,11 @@ async function main(): Promise<number> {
       nodes: number(values.nodes ?? '2', '--nodes'),
     })
     await report(rows, values.json)
+    return 0
+  }
+  if (positionals[0] === 'people') {
+    const options = values.quick ? { ...usualPeople, signIns: 20, checks: 20_000 } : usualPeople
+    await report(await people(options), values.json)
     return 0
   }
   if (positionals[0] === 'start') {

@@ -50,7 +50,9 @@ describe('what is reserved', () => {
     // It goes after the other, which will then run for an hour and its grace.
     const after = new Date(lab.now + 6 * hour + 10_000).toISOString()
     expect(explain(lab, 'b')).toMatchObject({ expected_start: { at: after, confidence: 'low' } })
-    expect(plan(lab.state, calm(lab.now)).holds).toMatchObject([{ owner: { id: 'a' }, at: lab.now + 5 * hour }])
+    expect(plan(lab.state, calm(lab.now)).holds).toMatchObject([
+      { owner: { id: 'a' }, at: lab.now + 5 * hour },
+    ])
   })
 
   it('counts a part of a node as kept, and the rest as free', () => {

@@ -141,7 +141,9 @@ function withAsked(given: DeviceConfig, asked: readonly string[]): DeviceConfig 
 
 const asItIs = (node: string) => ({ PathOnHost: node, PathInContainer: node, CgroupPermissions: 'rwm' })
 
-type DeviceConfig = Pick<HostConfig, 'DeviceRequests' | 'GroupAdd'> & { Devices?: ReturnType<typeof asItIs>[] }
+type DeviceConfig = Pick<HostConfig, 'DeviceRequests' | 'GroupAdd'> & {
+  Devices?: ReturnType<typeof asItIs>[]
+}
 
 /** Exactly these devices: by UUID, which stays when the order on the bus changes. */
 function devices(uuids: readonly string[], host: Host): DeviceConfig {
