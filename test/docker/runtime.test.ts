@@ -342,6 +342,21 @@ describe('containers on a real engine', needs.engine, () => {
     expect(await runtime.wait(found, never)).toMatchObject({ exitCode: 137, oomKilled: true, failure: null })
   })
 
+  test('tasks that are the first on a host and start at once share one network; of two of its name one is left', async () => {
+    const fresh = { cluster: 'cluster-1', node: 'node-7' }
+    const runtime = newRuntime(fresh)
+    const start = (attempt: number) => runtime.start(launch('true', { attempt }))
+    const found = await Promise.all([1, 2, 3, 4, 5, 6].map(start))
+    for (const one of found) expect((await runtime.wait(one, never)).exitCode).toBe(0)
+    const name = networkName(fresh, undefined)
+    const known = () => engine.docker.listNetworks({ filters: { name: [name] } })
+    expect(await known()).toHaveLength(1)
+    await engine.docker.createNetwork({ Name: name, CheckDuplicate: false, Driver: 'bridge' })
+    expect(await known()).toHaveLength(2)
+    expect((await runtime.wait(await start(7), never)).exitCode).toBe(0)
+    expect(await known()).toHaveLength(1)
+  })
+
   test('a container that somebody removed is lost', async () => {
     const runtime = newRuntime()
     const found = await runtime.start(launch('sleep 600'))

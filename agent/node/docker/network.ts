@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type Docker from 'dockerode'
-import { gone, messageOf, statusOf } from './engine.ts'
+import { messageOf, statusOf } from './engine.ts'
 import { labels, type Owner } from './spec.ts'
 
 /**
@@ -12,10 +12,22 @@ export function networkName({ cluster, node }: Owner, person: string | undefined
   return `sdc-${createHash('sha256').update(whose).digest('hex').slice(0, 20)}`
 }
 
+/** Networks that are being looked for or made, by engine: an engine makes a second one of a name that is asked for twice at once. */
+const under = new WeakMap<Docker, Map<string, Promise<string>>>()
+
 /** The network for a task of this person's gang, or for one that is alone; made if it is not there. */
-export async function networkFor(docker: Docker, owner: Owner, person: string | undefined): Promise<string> {
+export function networkFor(docker: Docker, owner: Owner, person: string | undefined): Promise<string> {
   const name = networkName(owner, person)
-  if (await docker.getNetwork(name).inspect().catch(gone)) return name
+  const all = under.get(docker) ?? new Map<string, Promise<string>>()
+  under.set(docker, all)
+  let one = all.get(name)
+  if (!one) all.set(name, (one = findOrMake(docker, name, owner, person).finally(() => all.delete(name))))
+  return one
+}
+
+async function findOrMake(docker: Docker, name: string, owner: Owner, person: string | undefined) {
+  const there = await find(docker, name)
+  if (there) return there
   const make = () =>
     docker.createNetwork({
       Name: name,
@@ -28,24 +40,39 @@ export async function networkFor(docker: Docker, owner: Owner, person: string | 
     await make()
   } catch (error) {
     // Another start made it meanwhile.
-    if (await docker.getNetwork(name).inspect().catch(gone)) return name
+    const made = await find(docker, name)
+    if (made) return made
     // Those of people without work can go.
     if (!/address pool/.test(messageOf(error))) throw error
     await removeUnused(docker, owner)
     await make()
   }
-  return name
+  const made = await find(docker, name)
+  if (!made) throw new Error(`the engine does not know the network ${name} that it made`)
+  return made
+}
+
+/** Its name, if it is there. Of several, which an engine refuses to tell apart, one is left: it keeps those in use. */
+async function find(docker: Docker, name: string): Promise<string | undefined> {
+  // The engine's filter takes parts of names too.
+  const all = (await docker.listNetworks({ filters: { name: [name] } })).filter(({ Name }) => Name === name)
+  const others = all.toSorted((a, b) => (a.Created ?? '').localeCompare(b.Created ?? '')).slice(1)
+  for (const { Id } of others) await removeIfUnused(docker, Id)
+  return all[0]?.Name
 }
 
 /** Networks of ours in which there is no container. */
 export async function removeUnused(docker: Docker, owner: Owner): Promise<void> {
   const label = [`${labels.cluster}=${owner.cluster}`, `${labels.node}=${owner.node}`]
-  for (const { Id } of await docker.listNetworks({ filters: { label } }))
-    await docker
-      .getNetwork(Id)
-      .remove()
-      .catch((error: unknown) => {
-        // 403: it is in use; 404: it is gone.
-        if (statusOf(error) !== 403 && statusOf(error) !== 404 && statusOf(error) !== 409) throw error
-      })
+  for (const { Id } of await docker.listNetworks({ filters: { label } })) await removeIfUnused(docker, Id)
+}
+
+async function removeIfUnused(docker: Docker, id: string): Promise<void> {
+  await docker
+    .getNetwork(id)
+    .remove()
+    .catch((error: unknown) => {
+      // 403: it is in use; 404: it is gone.
+      if (statusOf(error) !== 403 && statusOf(error) !== 404 && statusOf(error) !== 409) throw error
+    })
 }
