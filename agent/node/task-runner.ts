@@ -21,6 +21,8 @@ export class TaskRunner {
   readonly #left = new AbortController()
   readonly #stop = new AbortController()
   #following: Promise<void> | undefined
+  /** Resolves when it has ended. */
+  readonly #exited = Promise.withResolvers<void>()
 
   constructor(context: RunnerContext, taken: Taken) {
     this.#attempt = new Attempt(context.records, taken)
@@ -99,6 +101,7 @@ export class TaskRunner {
     const settled = Promise.allSettled(side)
     try {
       const exit = found.exit ?? (await runtime.wait(found, watching))
+      this.#exited.resolve()
       const { id, attempt: number } = attempt.task
       if (!attempt.record.stopped && this.#context.leases?.endedByKeeper(id, number))
         await attempt.save({ stopped: 'lease' })
@@ -112,6 +115,7 @@ export class TaskRunner {
   async #collect(signal: AbortSignal): Promise<void> {
     const { timing } = this.#context
     const attempt = this.#attempt
+    this.#exited.resolve()
     if (attempt.found) await (this.#following ??= this.#followLog(attempt.found, signal))
     signal.throwIfAborted()
     const options = {
@@ -135,7 +139,7 @@ export class TaskRunner {
     const over = new AbortController()
     const either = AbortSignal.any([signal, over.signal])
     const tooLate = async () => {
-      await runtime.wait(found, either)
+      await this.#exited.promise
       await delay(timing.drain, undefined, { signal: either })
       this.#log.warn('the log of an ended attempt could not be read to its end')
     }

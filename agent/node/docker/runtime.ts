@@ -109,10 +109,12 @@ export class DockerRuntime implements Runtime {
   async *log(found: Found, resume: LogResume | null, signal: AbortSignal): AsyncIterable<LogRecord> {
     // Follows what is told in this call, to go on after it when the connection breaks.
     const cursor = LogCursor.resumed(resume)
-    for (let drained = false; !drained;) {
+    for (let [drained, begun] = [false, false]; !drained; begun = true) {
       signal.throwIfAborted()
       // Whether it had ended is asked first: then this reading is the whole of it.
       drained = (await this.#exitOf(found).catch(() => undefined)) !== undefined
+      // A reading that was over before its time: the connection broke.
+      if (begun && !drained) await delay(200, undefined, { signal })
       try {
         for await (const record of this.#read(found, cursor.resume(), drained, signal)) {
           cursor.keep(record.t)
@@ -121,9 +123,9 @@ export class DockerRuntime implements Runtime {
       } catch (error) {
         signal.throwIfAborted()
         if (statusOf(error) === 404) return
+        if (drained) await delay(200, undefined, { signal })
         drained = false
       }
-      if (!drained) await delay(200, undefined, { signal })
     }
   }
 
