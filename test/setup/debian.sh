@@ -7,7 +7,7 @@ packages=(
   docker.io iptables         # private Docker Engines (test/docker/engine.ts)
   iproute2 util-linux procps # hosts in network namespaces (test/docker/lan.ts)
   chromium libnss3-tools     # the console in a real browser, and whom it trusts
-  python3                    # the demo experiment and the Python SDK
+  python3 python3-venv       # the demo experiment, the Python SDK, and the tool that asks from the OpenAPI document
   git ca-certificates
   etcd-server etcd-client    # the peer of bench/raft
   docker-registry            # a private registry with a password (test/docker/images.test.ts)
