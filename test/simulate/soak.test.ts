@@ -28,8 +28,13 @@ function check({ state }: Lab): void {
   for (const [id, running] of parts) expect(running, id).toBe(workloadOf(state, id)?.tasks.length)
 }
 
-/** Nodes are taken out and given back all the while. */
-function disturb(lab: Lab, rng: Rng): void {
+/** Nodes are taken out and given back, until all have come back for what is submitted last: nobody would do it after that. */
+function disturb(lab: Lab, rng: Rng, until: number): void {
+  if (lab.now > until) {
+    for (const { id, cordon } of lab.state.nodes.values())
+      if (cordon) lab.must({ type: 'node.uncordon', node: id })
+    return
+  }
   const node = `node-${1 + rng.int(lab.state.nodes.size)}`
   if (rng.int(20) === 0) lab.propose({ type: 'node.cordon', node, reason: 'a disk is changed' })
   if (rng.int(6) === 0) lab.propose({ type: 'node.uncordon', node })
@@ -38,15 +43,18 @@ function disturb(lab: Lab, rng: Rng): void {
 it('a day and more of gangs, preemption and nodes that come and go: no device twice, nothing half placed, nothing left over', () => {
   const rng = new Rng(11)
   let [decisions, leaving] = [0, 0]
+  const jobs = generate({ seed: 11, days, gpus, ...usualMix, load: 1.1 })
+  const begun = Date.parse('2026-03-02T00:00:00Z')
+  const until = begun + (jobs.at(-1)?.at ?? 0) * 1000 - 2 * 3600_000
   const simulation = new Simulation({
     hosts: hostsFor(gpus),
-    jobs: generate({ seed: 11, days, gpus, ...usualMix, load: 1.1 }),
+    jobs,
     policy: planner,
     check: (lab) => {
       decisions++
       leaving += holdingsOf(lab.state).leaving.size
       check(lab)
-      disturb(lab, rng)
+      disturb(lab, rng, until)
     },
   })
   const meter = simulation.run()
