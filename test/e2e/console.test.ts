@@ -1,5 +1,5 @@
 // The console in a real browser, served by real agents: what a person does with it, and what it does by itself.
-import type { Browser } from 'playwright'
+import type { Browser, Page } from 'playwright'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Lab, password } from '../cluster/lab.ts'
 import { needs } from '../setup/needs.ts'
@@ -15,6 +15,19 @@ import { SignInPage } from './pages/sign-in.ts'
 const soon = { timeout: 30_000, interval: 50 }
 const later = { timeout: 90_000, interval: 100 }
 const long = (name: string) => ({ name, command: 'sleep 600', resources: 'cpu=0.5, memory=64Mi' })
+
+/** By the page itself, as whoever is signed in there. */
+const submitAs = (page: Page, name: string): Promise<string> =>
+  page.evaluate(
+    async ([body]) => {
+      const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: body ?? '' }
+      return ((await (await fetch('/api/v2/experiments', init)).json()) as { id: string }).id
+    },
+    [JSON.stringify(long(name))],
+  )
+
+const statusOf = (page: Page, path: string): Promise<number> =>
+  page.evaluate(async ([url]) => (await fetch(url ?? '')).status, [path])
 
 describe('the console', needs.chromium, () => {
   let demo: DemoLab
@@ -73,6 +86,40 @@ describe('the console', needs.chromium, () => {
     await page.reload()
     await signIn.heading.waitFor()
     expect(await page.context().cookies()).toEqual([])
+  })
+
+  it('has two people choose passwords of their own, and shows neither what is the other’s until it is shared', async () => {
+    const people = ['ana', 'ben'] as const
+    const windows = await Promise.all(
+      people.map(async (name) => {
+        const { one_time_password } = await lab.client().call('users.create', { body: { name } })
+        const opened = await visit()
+        opened.expect(notSignedIn, /status of 40[34].*\/api\/v2\//)
+        await opened.goto('/experiments')
+        const signIn = new SignInPage(opened.page)
+        await signIn.signIn(name, one_time_password ?? '')
+        await signIn.choose(`the own password of ${name}`)
+        const list = new ExperimentsPage(opened.page)
+        await list.settled('Experiments')
+        return { opened, list }
+      }),
+    )
+    const [ana, ben] = windows
+    if (!ana || !ben) throw new Error('expected two windows')
+    const id = await submitAs(ana.opened.page, 'of-ana')
+    await expect.poll(() => ana.list.names(), soon).toEqual(['of-ana'])
+    for (const path of ['', '/logs', '/metrics', '/artifacts', '/events', '/explanation'])
+      expect(await statusOf(ben.opened.page, `/api/v2/experiments/${id}${path}`), path).toBe(404)
+    expect(await ben.list.names()).toEqual([])
+    const share = (visibility: 'everyone' | 'private') =>
+      lab.client().call('experiments.share', { params: { experiment: id }, body: { visibility } })
+    await share('everyone')
+    await expect.poll(() => ben.list.names(), soon).toEqual(['of-ana'])
+    await share('private')
+    await expect.poll(() => ben.list.names(), soon).toEqual([])
+    await lab.client().call('experiments.stop', { params: { experiment: id } })
+    await lab.ended(id)
+    await lab.client().call('experiments.delete', { params: { experiment: id } })
   })
 
   it('shows three nodes at work, live', async () => {

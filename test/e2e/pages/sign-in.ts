@@ -21,6 +21,14 @@ export class SignInPage {
     await this.#page.getByRole('button', { name: 'Sign in' }).click()
   }
 
+  /** In place of a one-time one. */
+  async choose(password: string): Promise<void> {
+    await this.#page.getByRole('heading', { level: 1, name: 'Choose a password' }).waitFor()
+    await this.#page.getByLabel('New password').fill(password)
+    await this.#page.getByLabel('The same again').fill(password)
+    await this.#page.getByRole('button', { name: 'Set the password' }).click()
+  }
+
   /** How to trust the cluster's certificates, opened. */
   async trust(): Promise<{ text: string; fingerprint: string; download: Locator }> {
     const details = this.#page.locator('details', { hasText: 'certificate' })
