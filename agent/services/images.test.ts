@@ -159,6 +159,18 @@ describe('what nodes have', () => {
     expect(world.cluster.state().images.size).toBe(0)
   })
 
+  it('is taken away by whoever imported it, and by admins', async () => {
+    for (const name of ['ana', 'otto']) world.addUser(name)
+    const [ana, otto] = (['ana', 'otto'] as const).map(
+      (name) => ({ kind: 'user', name, rank: 'member' }) as const,
+    )
+    if (!ana || !otto) throw new Error('expected two people')
+    await images.import(ana, Readable.from([savedArchive([{ layers: [tool], names: ['hers:v1'] }])]), {})
+    await expect(images.remove(otto, 'hers:v1')).rejects.toMatchObject({ code: 'forbidden' })
+    await images.remove(ana, 'hers:v1')
+    expect(world.cluster.state().images.size).toBe(0)
+  })
+
   it('is what an experiment runs that was submitted with its name, although the name moves on', async () => {
     const experiments = createExperiments(world.deps())
     const submit = (image: string) =>

@@ -9,7 +9,7 @@ import {
 } from '../../contract/index.ts'
 import { blobsOf, bytesOf, garbage, hexOf, imageFor, policyOf } from '../cluster/images.ts'
 import type { NodeRow, State } from '../cluster/state.ts'
-import { demand } from './access.ts'
+import { demand, demandOfOwn } from './access.ts'
 import { copiedTogether, limited, mostUploads, tooLarge, type Upload } from './blobs.ts'
 import { type Consistency, type ServiceDeps, settled } from './context.ts'
 import { notAnArchive, storeArchive } from './images/archive.ts'
@@ -92,9 +92,10 @@ export function createImages(deps: ServiceDeps): ImageService {
       return found
     },
     async remove(actor, name) {
-      demand(actor, 'image:delete')
+      demandOfOwn(actor, 'image:delete')
       await cluster.barrier()
-      const { digest, names } = need(cluster.state(), name)
+      const { digest, names, imported_by } = need(cluster.state(), name)
+      demand(actor, 'image:delete', { owner: imported_by.replace(/^user:/, '') })
       const normal = normalImage(name)
       const one = names.includes(normal) ? { name: normal } : {}
       await cluster.propose({ type: 'image.remove', digest, ...one }, actor)
