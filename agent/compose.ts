@@ -1,7 +1,6 @@
 import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { TLSSocket } from 'node:tls'
-import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
 import type { RuntimeName, Usage } from '../contract/index.ts'
 import { DiskStore, RaftDriver, levelDisk, systemEnv } from '../raft/index.ts'
@@ -69,12 +68,11 @@ import { DiskSpace } from './store/space.ts'
 import { StateDamaged, StateDb } from './store/state-db.ts'
 import { LocalStreams } from './store/streams.ts'
 import { createDockerSubmitter } from './submitters/docker.ts'
+import { shippedFiles } from './shipped-files.ts'
 import { agentVersion } from './version.ts'
 
 /** After so long without an answer to its heartbeats an agent asks by itself how old its copy of the state is. */
 const heartbeatSilenceMs = 3_000
-
-const consoleFolder = fileURLToPath(new URL('../renderer/dist', import.meta.url))
 
 export interface RunningAgent {
   readonly folder: DataFolder
@@ -515,7 +513,14 @@ async function openDoors(
   })
   started.add(services, (it) => it.close())
   const hosts = [address.advertise, `${taskHost}:${address.port}`]
-  const api = await createHttp({ services, log, hosts, consoleFolder, demoFile, answered: monitor.answered })
+  const api = await createHttp({
+    services,
+    log,
+    hosts,
+    consoleFolder: shippedFiles.console,
+    demoFile,
+    answered: monitor.answered,
+  })
   started.add(api, (it) => it.close())
   http.handle(api.handler)
   started.add(listener, (it) => it.close())

@@ -1,8 +1,8 @@
 import { CommanderError } from 'commander'
 import manifest from '../package.json' with { type: 'json' }
-import type { AgentModule } from './agent-module.ts'
 import { describeFailure, exitCode, exitCodeOf } from './failure.ts'
 import { becomeLean } from './lean.ts'
+import { loadAgent } from './load-agent.ts'
 import { createProgram } from './program.ts'
 import { processTerminal } from './terminal.ts'
 
@@ -15,9 +15,6 @@ for (const stream of [process.stdout, process.stderr])
 const terminal = processTerminal()
 const startsAgent = process.argv[2] === 'agent' && ['start', 'init', 'join'].includes(process.argv[3] ?? '')
 if (startsAgent) becomeLean()
-
-// By URL, so that the rest of the command line neither loads nor depends on the agent.
-const loadAgent = async () => (await import(new URL('../agent/main.ts', import.meta.url).href)) as AgentModule
 
 try {
   await createProgram({ terminal, loadAgent }, manifest.version).parseAsync()

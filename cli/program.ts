@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { agentVerbs } from './verbs/agent.ts'
 import { auditVerbs } from './verbs/audit.ts'
+import { bundleVerbs } from './verbs/bundle.ts'
 import { clusterVerbs, eventVerbs, nodeVerbs } from './verbs/cluster.ts'
 import { completionVerb } from './verbs/completion.ts'
 import { experimentVerbs } from './verbs/experiment.ts'
@@ -53,6 +54,7 @@ export function createProgram(tool: Tool, version: string): Command {
   eventVerbs(program, tool)
   auditVerbs(program, tool)
   agentVerbs(program, tool)
+  bundleVerbs(program, tool)
   completionVerb(program, tool)
   return program
 }

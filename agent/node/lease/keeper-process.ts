@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { shippedFiles } from '../../shipped-files.ts'
 import { isAlive, type ProcessId } from '../process/proc.ts'
 import { leaseFolder } from './deadlines.ts'
 
@@ -20,9 +20,8 @@ export function keeperOf(dataDir: string): ProcessId | undefined {
 export function ensureKeeper(dataDir: string): void {
   const known = keeperOf(dataDir)
   if (known && isAlive(known)) return
-  const program = fileURLToPath(new URL('./keeper.ts', import.meta.url))
   const env = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', LANG: 'C.UTF-8' }
-  const child = spawn(process.execPath, [program, dataDir], {
+  const child = spawn(process.execPath, [shippedFiles.keeper, dataDir], {
     cwd: leaseFolder(dataDir),
     env,
     detached: true,

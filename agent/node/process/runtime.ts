@@ -3,8 +3,8 @@ import { closeSync, openSync } from 'node:fs'
 import { mkdir, open, readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import type { Gpu } from '../../../contract/index.ts'
+import { shippedFiles } from '../../shipped-files.ts'
 import type { LogRecord } from '../../store/store.ts'
 import { absent, readJson, writeJson } from '../files.ts'
 import { attemptKey } from '../key.ts'
@@ -43,7 +43,7 @@ export class ProcessRuntime implements Runtime {
   constructor({ folder, shim, gpu = () => undefined }: ProcessOptions) {
     this.#gpu = gpu
     this.#folder = folder
-    this.#shim = shim ?? [process.execPath, fileURLToPath(new URL('./shim.ts', import.meta.url))]
+    this.#shim = shim ?? [process.execPath, shippedFiles.shim]
   }
 
   async start(launch: Launch): Promise<Found> {
