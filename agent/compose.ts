@@ -535,7 +535,7 @@ async function begin(
   { folder, options, log, onFatal, started, address }: Basis,
   { space }: Stores,
   { peers }: Wire,
-  { cluster, raft, roster, handover }: Core,
+  { cluster, raft, roster, handover, sealer }: Core,
   kept: Kept,
   { reporter, heartbeat, runtimes, images, leases, renewals, confirm, host }: Host,
   monitor: Monitor,
@@ -573,6 +573,7 @@ async function begin(
     clusterId: folder.identity.cluster,
     nodeId: cluster.self.node,
     leases,
+    secretFor: (asked) => sealer.forTask(asked),
     log,
   })
   host.reconciler = reconciler

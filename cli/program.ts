@@ -9,6 +9,7 @@ import { imageVerbs } from './verbs/image.ts'
 import { loginVerbs } from './verbs/login.ts'
 import { meVerbs } from './verbs/me.ts'
 import { policyVerbs } from './verbs/policy.ts'
+import { secretVerbs } from './verbs/secret.ts'
 import { registryVerbs } from './verbs/registry.ts'
 import { queueVerbs, quotaVerbs, reservationVerbs } from './verbs/order.ts'
 import { teamVerbs } from './verbs/team.ts'
@@ -43,6 +44,7 @@ export function createProgram(tool: Tool, version: string): Command {
   imageVerbs(program, tool)
   registryVerbs(program, tool)
   policyVerbs(program, tool)
+  secretVerbs(program, tool)
   queueVerbs(program, tool)
   quotaVerbs(program, tool)
   reservationVerbs(program, tool)

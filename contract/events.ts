@@ -49,6 +49,10 @@ export const eventCodes = {
   'registry.changed': { subject: 'registry', meaning: 'What is known of a registry was changed.' },
   'registry.removed': { subject: 'registry', meaning: 'A registry is not used any more.' },
 
+  'secret.set': { subject: 'secret', meaning: 'Somebody made a secret, or replaced it.' },
+  'secret.shared': { subject: 'secret', meaning: 'Who besides its owner may use a secret was changed.' },
+  'secret.deleted': { subject: 'secret', meaning: 'A secret was deleted.' },
+
   'policy.changed': { subject: 'cluster', meaning: 'What containers may have of their host was changed.' },
 
   'queue.created': { subject: 'queue', meaning: 'Somebody made a queue.' },

@@ -240,6 +240,7 @@ export const Event = z
         'queue',
         'quota',
         'reservation',
+        'secret',
       ]),
       id: z.string(),
     }),

@@ -9,6 +9,7 @@ import { planRoutes } from './plan-routes.ts'
 import { User } from './people.ts'
 import { peopleRoutes } from './people-routes.ts'
 import { policyRoutes } from './policy-routes.ts'
+import { secretRoutes } from './secret-routes.ts'
 import { queueRoutes } from './queue-routes.ts'
 import { monitoringRoutes } from './monitoring-routes.ts'
 import { consistency, page, pageOf, type Route } from './route.ts'
@@ -100,6 +101,7 @@ export const routes = {
   ...auditRoutes,
   ...peopleRoutes,
   ...policyRoutes,
+  ...secretRoutes,
 } as const satisfies Record<string, Route> // prettier-ignore
 
 export type Routes = typeof routes

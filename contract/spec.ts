@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { parseDuration } from './duration.ts'
+import { faultsOfSecrets, secretsFields, secretsInput, secretUses } from './secrets.ts'
 import { containerAsks, containerFields, containerInput } from './policy.ts'
 import { type Need, needError, parseNeed } from './need.ts'
 import { fieldErrors, type FieldError, pointer } from './problem.ts'
@@ -114,6 +115,7 @@ const SpecInput = z.strictObject({
   timeout: Timeout.optional(),
   ...schedulingInput,
   ...containerInput,
+  ...secretsInput,
   roles: z
     .record(z.string().regex(/^[a-z][a-z0-9]{0,19}$/, 'expected a role such as worker or ps'), RoleInput)
     .refine((roles) => Object.keys(roles).length > 0, 'expected at least one role')
@@ -155,6 +157,7 @@ export const ExperimentSpec = z
     timeout_seconds: z.int().optional(),
     ...schedulingFields,
     ...containerFields,
+    ...secretsFields,
     roles: z.record(z.string(), Role),
   })
   .meta({ id: 'ExperimentSpec' })
@@ -208,7 +211,7 @@ function canonical(input: z.output<typeof SpecInput>, moved: ReadonlyMap<string,
       env: { ...input.env, ...role.env },
     }
   }
-  errors.push(...faultsOfArray(input, moved))
+  errors.push(...faultsOfArray(input, moved), ...faultsOfSecrets(input.secrets))
   if (errors.length) return { errors }
   const { name, type, code, tags, timeout } = input
   return {
@@ -220,6 +223,7 @@ function canonical(input: z.output<typeof SpecInput>, moved: ReadonlyMap<string,
       ...(timeout ? { timeout_seconds: timeout } : {}),
       ...scheduling(input),
       ...containerAsks(input),
+      ...secretUses(input.secrets),
       roles,
     },
   }

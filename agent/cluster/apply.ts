@@ -18,6 +18,7 @@ import * as queues from './rules/queues.ts'
 import * as removal from './rules/removal.ts'
 import * as policy from './rules/policy.ts'
 import * as reservations from './rules/reservations.ts'
+import * as secrets from './rules/secrets.ts'
 import * as sharing from './rules/sharing.ts'
 import * as tasks from './rules/tasks.ts'
 import * as teams from './rules/teams.ts'
@@ -92,6 +93,9 @@ const rules: Rules = {
   'image.policy': images.setPolicy,
   'node.images': images.report,
   'policy.set': policy.set,
+  'secret.put': secrets.put,
+  'secret.delete': secrets.remove,
+  'secret.share': secrets.share,
   'registry.put': images.putRegistry,
   'registry.remove': images.removeRegistry,
 }

@@ -19,6 +19,7 @@ import type { ImageCommand } from './commands/image.ts'
 import type { OrderCommand } from './commands/order.ts'
 import type { PeopleCommand } from './commands/people.ts'
 import type { PolicyCommand } from './commands/policy.ts'
+import type { SecretCommand } from './commands/secrets.ts'
 import type { Kept, TableName } from './state.ts'
 
 /**
@@ -80,6 +81,7 @@ export type Command =
   | PeopleCommand
   | PolicyCommand
   | IdentityCommand
+  | SecretCommand
   /** `by`: who uploaded it. */
   | { type: 'blob.create'; sha256: string; bytes: number; holders: readonly string[]; by?: string }
   /** A further node now holds a finished attempt's log, metrics or artifacts. */

@@ -1,3 +1,4 @@
+import type { UserActor } from '../../contract/index.ts'
 import type { State } from './state.ts'
 
 const unknownUid = 1_000_000_000
@@ -17,4 +18,17 @@ export function uidOf({ users }: Pick<State, 'users'>, name: string): number {
 /** Teams of a person. */
 export function teamsOf({ teams }: Pick<State, 'teams'>, name: string): string[] {
   return [...teams.values()].filter(({ members }) => Object.hasOwn(members, name)).map((team) => team.name)
+}
+
+/** A person as they are by now, for what is done in their name; undefined: they are gone, or locked out. */
+export function personOf(state: Pick<State, 'users' | 'teams'>, name: string): UserActor | undefined {
+  const user = state.users.get(name)
+  if (!user || user.disabled) return undefined
+  const teams = Object.fromEntries(
+    [...state.teams.values()].flatMap(({ name: team, members }) => {
+      const rank = Object.hasOwn(members, name) ? members[name] : undefined
+      return rank ? [[team, rank] as const] : []
+    }),
+  )
+  return { kind: 'user', name, rank: user.rank, teams }
 }

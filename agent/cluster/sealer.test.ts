@@ -1,7 +1,8 @@
 import { Map as ImmutableMap } from 'immutable'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { LoopbackNetwork } from '../store/testing/peers.ts'
-import { newClusterKey, open } from './identity/seal.ts'
+import { openEnvelope } from './identity/envelope.ts'
+import { newClusterKey } from './identity/seal.ts'
 import { credentialsContext, Sealer } from './sealer.ts'
 import type { NodeRow } from './state.ts'
 import { emptyState } from './transaction.ts'
@@ -37,7 +38,7 @@ async function sealers(): Promise<Sealer[]> {
 it('a member without the cluster key has a voter seal and open for it, whichever answers', async () => {
   const [first, , learner] = await sealers()
   const sealed = (await learner?.seal('a password', context)) ?? ''
-  expect(open(key, sealed, context)).toBe('a password')
+  expect(openEnvelope(key, sealed, context)).toBe('a password')
   await network.agents.get('node-1')?.kill()
   expect(await learner?.open(sealed, context)).toBe('a password')
   expect(await first?.open(sealed, context)).toBe('a password')

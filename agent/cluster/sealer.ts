@@ -3,7 +3,9 @@ import { z } from 'zod'
 import { ProblemError } from '../../contract/index.ts'
 import type { Cluster } from './cluster.ts'
 import { ask } from '../store/peer-io.ts'
-import { open, seal } from './identity/seal.ts'
+import { openEnvelope, sealEnvelope } from './identity/envelope.ts'
+import { seal as sealText } from './identity/seal.ts'
+import { openForTask, type TaskSecret } from './secret-access.ts'
 
 /** What a registry's sealed credentials are bound to. */
 export const credentialsContext = (host: string): string => `registry:${host}`
@@ -17,8 +19,14 @@ export const signInContext = (provider: string, kind: 'browser' | 'device'): str
 
 const Asked = z.object({
   text: z.string().max(100_000),
-  context: z.string().regex(/^(registry|identity-provider|sign-in):/),
+  context: z.string().regex(/^(registry|identity-provider|sign-in|secret):/),
 })
+
+const AskedForTask = z.object({ task: z.string(), attempt: z.int(), id: z.string() })
+
+/** A sign-in under way is short, and soon over: it needs no key of its own. */
+const seal = (key: Uint8Array, text: string, context: string) =>
+  (context.startsWith('sign-in:') ? sealText : sealEnvelope)(key, text, context)
 
 /**
  * Seals and opens secrets by the cluster key, which only voters have: other members ask one of them over the mutual
@@ -31,13 +39,22 @@ export class Sealer {
   constructor(cluster: Pick<Cluster, 'self' | 'peers' | 'status' | 'state'>, key: () => Buffer | undefined) {
     this.#cluster = cluster
     this.#key = key
+    cluster.peers.serve('/secrets/task', async (from, request, response) => {
+      const asked = AskedForTask.safeParse(JSON.parse(await textOf(request)))
+      const mine = key()
+      if (!asked.success) throw new ProblemError('invalid_request', z.prettifyError(asked.error))
+      if (!mine) throw new ProblemError('no_leader', 'this agent has no cluster key')
+      response.end(openForTask(cluster.state(), from, asked.data, mine))
+    })
     for (const what of ['seal', 'open'] as const)
       cluster.peers.serve(`/secrets/${what}`, async (_from, request, response) => {
         const asked = Asked.safeParse(JSON.parse(await textOf(request)))
         const mine = key()
         if (!asked.success) throw new ProblemError('invalid_request', z.prettifyError(asked.error))
         if (!mine) throw new ProblemError('no_leader', 'this agent has no cluster key')
-        response.end((what === 'seal' ? seal : open)(mine, asked.data.text, asked.data.context))
+        // A task's secret is asked for by its task.
+        if (what === 'open' && asked.data.context.startsWith('secret:')) throw new ProblemError('forbidden')
+        response.end((what === 'seal' ? seal : openEnvelope)(mine, asked.data.text, asked.data.context))
       })
   }
 
@@ -51,21 +68,32 @@ export class Sealer {
 
   async #here(what: 'seal' | 'open', text: string, context: string): Promise<string> {
     const key = this.#key()
-    if (key) return (what === 'seal' ? seal : open)(key, text, context)
+    if (key) return (what === 'seal' ? seal : openEnvelope)(key, text, context)
+    return this.#byVoter(`/secrets/${what}`, { text, context })
+  }
+
+  /** A secret of a task of this node, in base64. */
+  async forTask(asked: TaskSecret): Promise<string> {
+    const key = this.#key()
+    if (key) return openForTask(this.#cluster.state(), this.#cluster.self.node, asked, key)
+    return this.#byVoter('/secrets/task', asked)
+  }
+
+  async #byVoter(path: string, asked: object): Promise<string> {
     let last: unknown
     for (const node of this.#voters()) {
       try {
-        const body = JSON.stringify({ text, context })
         const answer = await ask(this.#cluster.peers, node, {
           method: 'POST',
-          path: `/secrets/${what}`,
-          body,
+          path,
+          body: JSON.stringify(asked),
         })
         return await textOf(answer.body)
       } catch (error) {
         last = error
       }
     }
+    if (last instanceof ProblemError && last.code === 'forbidden') throw last
     throw new ProblemError('node_unreachable', 'no voter that holds the cluster key answered', {
       cause: last,
     })

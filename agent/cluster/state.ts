@@ -13,6 +13,7 @@ import type {
   Reason,
   Resources,
   RuntimeName,
+  Secret,
   Sharing,
   State as RunState,
   TeamRank,
@@ -391,6 +392,25 @@ export interface ImagePolicyRow extends Versioned, ImagePolicy {}
 /** What containers may have of their host. The only row's key is `self`. */
 export interface PolicyRow extends Versioned, ContainerPolicy {}
 
+/** What tasks are given and nobody is told. The key is its id, `OWNER/NAME`. */
+export interface SecretRow extends Versioned {
+  readonly id: string
+  readonly owner: string
+  readonly name: string
+  readonly team: string | null
+  readonly kind: Secret['kind']
+  readonly description: string
+  /** How often it was set; what is sealed is bound to it. */
+  readonly version: number
+  readonly bytes: number
+  /** The value in base64, in an envelope. */
+  readonly sealed: string
+  readonly sharing: Sharing
+  readonly created_at: string
+  readonly updated_at: string
+  readonly updated_by: string
+}
+
 /** A registry that is not pulled from as anybody may. The key is its host. */
 export interface RegistryRow extends Versioned {
   readonly host: string
@@ -453,6 +473,7 @@ export interface Rows {
   auditHead: AuditHeadRow
   policy: PolicyRow
   identityProviders: IdentityProviderRow
+  secrets: SecretRow
 }
 export type TableName = keyof Rows
 

@@ -156,6 +156,12 @@ export function createHandlers(services: Services): Handlers {
     'registries.remove': ({ actor, params }) => registries.remove(actor, params.host),
 
     'policy.get': ({ actor, query }) => services.policy.get(actor, query),
+    'secrets.list': ({ actor, query }) => services.secrets.list(actor, query),
+    'secrets.get': ({ actor, params, query }) => services.secrets.get(actor, params.secret, query),
+    'secrets.put': ({ actor, params, body }) => services.secrets.put(actor, params.secret, body),
+    'secrets.delete': ({ actor, params }) => services.secrets.delete(actor, params.secret),
+    'secrets.share': ({ actor, params, body }) => services.secrets.share(actor, params.secret, body),
+
     'policy.set': ({ actor, body }) => services.policy.set(actor, body),
 
     ...orderHandlers(services),

@@ -10,6 +10,7 @@ import {
   urlOf,
 } from '../../contract/index.ts'
 import { layerOf, savedArchive } from '../services/testing/image-archives.ts'
+import { admin } from '../services/testing/world.ts'
 import { fetch2, serve, type Served } from './testing/served.ts'
 
 let served: Served
@@ -29,6 +30,8 @@ beforeAll(async () => {
   world.finish(done, { artifacts: world.keep({ 'model.json': '{}' }) })
   world.addUser('bea')
   world.addUser('gone')
+  for (const name of ['s3', 'old'])
+    await served.services.secrets.put(admin, name, { value: 'hunter2', encoding: 'text' })
   world.addTeam('vision')
   world.addTeam('old')
   world.apiToken('admin', { id: 'tok-1' })
@@ -77,6 +80,8 @@ const bodies: Partial<Record<RouteId, unknown>> = {
     ends_at: '2030-01-02T00:00:00Z',
   },
   'prices.put': { gpu: 1.5 },
+  'secrets.put': { value: 'hunter2', kind: 's3' },
+  'secrets.share': { visibility: 'private', shares: [{ with: 'user:bea', level: 'run' }] },
   'policy.set': { mounts: [{ path: '/data', for: ['team:ml'] }], root: ['user:ana'] },
   'images.pull': { image: 'tool:v1' },
   'images.evict': { image: 'tool:v1', nodes: ['node-1'] },
@@ -91,6 +96,7 @@ function requestTo(id: RouteId, route: Route, experiment: string): [string, Requ
     experiment, node: 'node-1', task: `${experiment}-worker-0`, path: 'model.json',
     image: 'tool:v1', host: 'registry.lab:5000', queue: 'nightly', subject: 'user:ana', reservation: 'course',
     user: id === 'users.delete' ? 'gone' : 'bea', team: id === 'teams.delete' ? 'old' : 'vision', token: 'tok-1',
+    secret: id === 'secrets.delete' ? 'old' : 's3',
     provider: id === 'identityProviders.delete' ? 'former' : 'lab',
   } // prettier-ignore
   const bytes = id === 'images.import' ? image : 'bytes'

@@ -19,6 +19,7 @@ import type { Taken } from './task/attempt.ts'
 import { defaultTiming, type Leases, type RunnerTiming } from './task/context.ts'
 import { graceOf, type StopOrder } from './task/stopper.ts'
 import { newToken } from './task/environment.ts'
+import type { RunnerContext } from './task/context.ts'
 import { AttemptFolders } from './task/folders.ts'
 import { type AttemptRecord, AttemptRecords } from './task/records.ts'
 import { Reports } from './task/reports.ts'
@@ -36,6 +37,7 @@ export interface ReconcilerOptions {
   readonly nodeId: string
   readonly log: Logger
   readonly leases?: Leases
+  readonly secretFor?: RunnerContext['secretFor']
   readonly timing?: Partial<RunnerTiming>
   /** Between passes that nothing asked for, ms. */
   readonly periodMs?: number

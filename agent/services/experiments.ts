@@ -12,6 +12,7 @@ import { imageFor } from '../cluster/images.ts'
 import { tasksOfSpec } from '../cluster/spec-tasks.ts'
 import type { ExperimentRow, State } from '../cluster/state.ts'
 import { checkQueue } from '../cluster/rules/order.ts'
+import { checkSecrets } from '../cluster/secret-access.ts'
 import { checkContainer } from '../cluster/rules/policy.ts'
 import { experimentVersion } from '../cluster/rules/settle.ts'
 import { demand, demandOfOwn, experimentFor, mayRead, mayUseUpload, tasksOf } from './access.ts'
@@ -96,6 +97,7 @@ async function create(
   const asked = await readSpec(cluster, actor, input)
   await checkTeam(cluster, actor, asked)
   const spec = await pinned(cluster, asked)
+  await checkOwnSecrets(cluster, actor, spec)
   if (dryRun) checkQueue(cluster.state(), spec)
   const owner = actor.kind === 'user' ? actor.name : actor.kind
   if (dryRun) {
@@ -134,6 +136,13 @@ async function readSpec(cluster: Cluster, actor: Actor, input: unknown): Promise
       errors: [{ pointer: '/code/upload', message: 'no file with this SHA-256 was uploaded' }],
     })
   return parsed.spec
+}
+
+/** Its token may allow less than the person may; what they may is asked once more where the log decides. */
+async function checkOwnSecrets(cluster: Cluster, actor: Actor, { secrets }: ExperimentSpec): Promise<void> {
+  if (!secrets) return
+  await cluster.barrier()
+  checkSecrets(cluster.state(), secrets, actor.kind === 'user' ? actor.name : actor.kind, actor)
 }
 
 /** Work is charged to a team by its members alone. */

@@ -18,6 +18,7 @@ import { createMonitoring, type MonitoringService } from './monitoring.ts'
 import { createNodes, type NodeService } from './nodes.ts'
 import { createOrder, type OrderService } from './order.ts'
 import { createPeople, type PeopleService } from './people.ts'
+import { createSecrets, type SecretService } from './secrets.ts'
 import { createPolicy, type PolicyService } from './policy.ts'
 import { createRegistries, type RegistryService } from './registries.ts'
 import { createSharing, type SharingService } from './sharing.ts'
@@ -53,6 +54,7 @@ export interface Services {
   readonly images: ImageService
   readonly registries: RegistryService
   readonly policy: PolicyService
+  readonly secrets: SecretService
   readonly order: OrderService
   readonly usage: UsageService
   readonly watch: WatchService
@@ -87,6 +89,7 @@ export function createServices(deps: ServiceDeps): Services {
     images: createImages(deps),
     registries: createRegistries(deps),
     policy: createPolicy(deps),
+    secrets: createSecrets(deps),
     order: createOrder(deps),
     usage: createUsage(deps),
     watch,

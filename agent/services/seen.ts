@@ -1,8 +1,9 @@
 import { type Actor, type Asked, type Event, type Explanation, permits } from '../../contract/index.ts'
 import type { ExperimentRow, State } from '../cluster/state.ts'
+import { askedOfSecret } from '../cluster/secret-access.ts'
 import { askedOf, mayRead, ownOf } from './access.ts'
 
-type Rows = Pick<State, 'experiments' | 'tasks'>
+type Rows = Pick<State, 'experiments' | 'tasks' | 'secrets'>
 
 /** What is the cluster's own anybody sees who is signed in; what is somebody's, those who see that. */
 export function mayReadEvent(actor: Actor, state: Rows, event: Event): boolean {
@@ -16,6 +17,11 @@ function askedOfEvent(actor: Actor, state: Rows, { subject: { kind, id }, actor:
       const row = state.experiments.get(kind === 'task' ? (state.tasks.get(id)?.workload ?? '') : id)
       // Of what is gone nobody knows any more who saw it.
       return row ? askedOf(row) : {}
+    }
+    case 'secret': {
+      const row = state.secrets.get(id)
+      // Of what is gone its owner may know.
+      return row ? askedOfSecret(row) : { owner: id.split('/')[0] ?? id }
     }
     case 'user':
       return { owner: id }

@@ -199,6 +199,23 @@ describe('containers of several people', needs.engine, () => {
     expect(await readFile(secret, 'utf8')).toBe('of somebody else')
   })
 
+  test('a secret that is a file is in memory and in no word that the engine tells', async () => {
+    const folder = await mkdtemp('/dev/shm/ten-')
+    await writeFile(path.join(folder, 's3'), 'hunter2-of-ana', { mode: 0o444 })
+    const asked = await launch('cat /run/secrets/s3; echo; echo x 2>/dev/null > /run/secrets/s3 || echo kept')
+    const found = await runtime.start({ ...asked, secrets: { env: {}, folder } })
+    await runtime.wait(found, never)
+    const told = JSON.stringify(await engine.docker.getContainer(found.handle).inspect())
+    const { uid, mode } = await stat(folder)
+    await rm(folder, { recursive: true, force: true })
+    expect((await linesOf(found)).filter((line) => !line.includes('Read-only'))).toEqual([
+      'hunter2-of-ana',
+      'kept',
+    ])
+    expect(told).not.toContain('hunter2')
+    expect([uid, mode & 0o777]).toEqual([20_007, 0o700])
+  })
+
   test('GPUs of others cannot be had by variables, and the socket of the engine is not there', async () => {
     const env = { NVIDIA_VISIBLE_DEVICES: 'all', nvidia_visible_devices: 'all', CUDA_VISIBLE_DEVICES: '0' }
     const lines = await told(

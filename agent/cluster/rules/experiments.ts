@@ -11,6 +11,7 @@ import type { ExperimentRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { waits } from './gangs.ts'
 import { checkQueue } from './order.ts'
+import { checkSecrets } from '../secret-access.ts'
 import { checkContainer } from './policy.ts'
 import { checkOwnTeam } from './teams.ts'
 import { ensureUid } from './uids.ts'
@@ -42,6 +43,7 @@ export function create(
   checkQueue(tx.state, spec)
   checkOwnTeam(tx, owner, spec.team)
   checkContainer(tx.state, spec, owner)
+  checkSecrets(tx.state, spec.secrets, owner)
   ensureUid(tx, owner)
   const tasks = tasksOfSpec(spec).map((task) => addTask(tx, id, task))
   tx.put('experiments', id, {

@@ -3,6 +3,7 @@ import type { PeopleCommand, UserChange } from '../commands/people.ts'
 import type { State, UserRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
 import { checkNew, retire } from './names.ts'
+import { removeThoseOf } from './secrets.ts'
 import { leaveTeams } from './teams.ts'
 import { endTokens } from './tokens.ts'
 import { checkUid, nextUid } from './uids.ts'
@@ -85,6 +86,7 @@ export function remove(tx: Transaction, { name }: Of<'user.delete'>): void {
   if (isMainstay(row)) checkAnother(tx.state, name)
   endTokens(tx, name)
   leaveTeams(tx, name)
+  removeThoseOf(tx, name)
   tx.delete('users', name)
   retire(tx, 'user', name, row.uid)
   tx.event('user.deleted', subject(name), `${tx.who} deleted the account of ${name}`)

@@ -278,11 +278,16 @@ export class DockerRuntime implements Runtime {
 
 /** The task's folders become its user's, where this agent and the engine mean the same users by the same numbers. */
 async function handOver(launch: Launch, host: Host): Promise<void> {
-  const { codeFolder, outputFolder, ownFolder, asks, person } = launch
+  const { codeFolder, outputFolder, ownFolder, asks, person, secrets } = launch
   if (process.getuid?.() !== 0 || host.ownUsers) return
   const uid = asks.user === 'root' ? 0 : person.uid
   // Where there is none, the engine says so.
-  for (const folder of [codeFolder, outputFolder, personFiles(ownFolder).home])
+  for (const folder of [
+    codeFolder,
+    outputFolder,
+    personFiles(ownFolder).home,
+    ...(secrets ? [secrets.folder] : []),
+  ])
     await giveTo(folder, uid).catch(absent)
 }
 

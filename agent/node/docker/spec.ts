@@ -32,6 +32,7 @@ export const taskHost = 'host.docker.internal'
 
 const codeMount = '/code'
 const outputMount = '/output'
+const secretsMount = '/run/secrets'
 const caMount = '/run/submarine/ca.pem'
 
 /** The engine's own lower limits; it refuses to create a container below them. */
@@ -180,6 +181,7 @@ function mounts(launch: Launch) {
           bind(passwd, '/etc/passwd', true),
           bind(group, '/etc/group', true),
         ]),
+    ...(launch.secrets ? [bind(launch.secrets.folder, secretsMount, true)] : []),
     ...(launch.asks.mounts ?? []).map(({ path, target, read_only }) => bind(path, target, read_only)),
   ]
 }
@@ -197,6 +199,7 @@ function environment(launch: Launch, host: Host): Record<string, string> {
     ...visible,
     // A container with devices of its own has no others: libraries count them from 0, as programs expect.
     ...(launch.gpus.length ? {} : { CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES }),
+    ...(launch.secrets ? { ...launch.secrets.env, SUBMARINE_SECRETS: secretsMount } : {}),
     SUBMARINE_OUTPUT: outputMount,
     ...(launch.caFile ? { SUBMARINE_CA: caMount } : {}),
   }

@@ -47,6 +47,12 @@ export class ProcessRuntime implements Runtime {
   }
 
   async start(launch: Launch): Promise<Found> {
+    // What a process is started with is kept in a file.
+    if (Object.keys(launch.secrets?.env ?? {}).length)
+      throw new StartFailure(
+        'secret_refused',
+        'Without containers secrets are given as files only, in the folder $SUBMARINE_SECRETS.',
+      )
     const handle = path.join(this.#folder, attemptKey(launch.task, launch.attempt))
     await mkdir(handle, { recursive: true, mode: 0o700 })
     const files = filesIn(handle)
@@ -131,7 +137,7 @@ export class ProcessRuntime implements Runtime {
 const searchPath = () => process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin'
 
 function processLaunch(launch: Launch, vendor: Vendor): ProcessLaunch {
-  const { task, attempt, command, codeFolder, outputFolder, caFile, gpus } = launch
+  const { task, attempt, command, codeFolder, outputFolder, caFile, gpus, secrets } = launch
   return {
     task,
     attempt,
@@ -146,6 +152,7 @@ function processLaunch(launch: Launch, vendor: Vendor): ProcessLaunch {
       // Nothing keeps a process from another task's GPUs, but programs that mean well look here.
       ...visibleDevices(gpus, vendor),
       SUBMARINE_OUTPUT: outputFolder,
+      ...(secrets ? { SUBMARINE_SECRETS: secrets.folder } : {}),
       ...(caFile ? { SUBMARINE_CA: caFile } : {}),
     },
   }

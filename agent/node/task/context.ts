@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { Cluster } from '../../cluster/cluster.ts'
+import type { TaskSecret } from '../../cluster/secret-access.ts'
 import type { TaskRow } from '../../cluster/state.ts'
 import type { Blobs, Space, Streams } from '../../store/store.ts'
 import type { Runtime } from '../runtime.ts'
@@ -20,6 +21,8 @@ export interface RunnerContext {
   readonly folders: AttemptFolders
   readonly reports: Reports
   readonly node: string
+  /** Opens a secret of a task of this node: base64. */
+  readonly secretFor?: ((asked: TaskSecret) => Promise<string>) | undefined
   /** Keeps the leases of this node; absent where there are none to keep. */
   readonly leases?: Leases | undefined
   /** Folder for files that exist for a moment. */

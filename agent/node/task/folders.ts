@@ -1,4 +1,6 @@
+import { hash } from 'node:crypto'
 import { chmod, copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises'
+
 import path from 'node:path'
 import { absent } from '../files.ts'
 import { attemptKey, parseKey, taskKey } from '../key.ts'
@@ -9,17 +11,24 @@ export interface AttemptFolder {
   readonly output: string
   /** The runtime's own. */
   readonly own: string
+  /** In memory: gone with the host's power, and never on a disk of ours. */
+  readonly secrets: string
   /** Copy of the cluster's CA certificate that the task may read. */
   readonly ca: string
 }
+
+/** A file system in memory of every Linux. */
+const memory = '/dev/shm'
 
 /** The folders of attempts below the data folder: `tasks/TASK/ATTEMPT/{code,output}`. */
 export class AttemptFolders {
   readonly #tasks: string
   readonly #rescued: string
+  readonly #memory: string
 
   constructor(dataDir: string) {
     this.#tasks = path.join(dataDir, 'tasks')
+    this.#memory = path.join(memory, `submarine-${hash('sha256', path.resolve(dataDir)).slice(0, 20)}`)
     this.#rescued = path.join(dataDir, 'rescued')
   }
 
@@ -36,6 +45,7 @@ export class AttemptFolders {
       code: path.join(root, 'code'),
       output: path.join(root, 'output'),
       own: path.join(root, 'own'),
+      secrets: path.join(this.#memory, `${taskKey(task)}.${attempt}`),
       ca: path.join(root, 'ca.pem'),
     }
   }
@@ -57,7 +67,8 @@ export class AttemptFolders {
   }
 
   async remove(task: string, attempt: number): Promise<void> {
-    const { root } = this.of(task, attempt)
+    const { root, secrets } = this.of(task, attempt)
+    await rm(secrets, { recursive: true, force: true })
     await rm(root, { recursive: true, force: true })
     // The last attempt takes the task's folder with it.
     if ((await readdir(path.dirname(root)).catch(absent))?.length === 0)

@@ -14,6 +14,7 @@ import type { Attempt } from './attempt.ts'
 import type { RunnerContext } from './context.ts'
 import { taskEnvironment, tokenDigest } from './environment.ts'
 import { fetchCode } from './prepare.ts'
+import { secretsOf } from './secrets.ts'
 import { pullTeller } from './pull-teller.ts'
 import { restoreOutput } from './restore.ts'
 
@@ -109,10 +110,13 @@ async function start(
     tellPull(attempt.experiment.spec.roles[attempt.task.role]?.image ?? image, progress)
   }
   const launch = { ...launchOf(attempt, context), onPull }
+  let secrets: Launch['secrets']
   for (;;) {
     try {
+      // Once: the folder is not made anew under a container that may run already.
+      secrets ??= await secretsOf(attempt, context)
       leases?.begin(attempt.task)
-      attempt.found = await runtime.start(launch, either)
+      attempt.found = await runtime.start(secrets ? { ...launch, secrets } : launch, either)
       return attempt.found
     } catch (error) {
       signal.throwIfAborted()

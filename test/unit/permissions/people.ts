@@ -54,6 +54,10 @@ export async function openScene(): Promise<Scene> {
   world.log.propose({ type: 'quota.put', subject: 'team:nlp', change: {} }, { kind: 'system' })
   world.log.propose({ type: 'queue.put', name: 'night', change: {} }, { kind: 'system' })
   world.log.propose({ type: 'identityProvider.put', name: 'lab', settings: directory }, { kind: 'system' })
+  await served.services.secrets.put({ kind: 'user', name: 'ana', rank: 'member' }, 's3', {
+    value: 'key',
+    encoding: 'text',
+  })
   await served.services.registries.add(admin, { host: 'registry.example', insecure: false })
   await served.services.order.reserve(admin, {
     name: 'res-1',

@@ -1,0 +1,72 @@
+import {
+  type Actor,
+  type Asked,
+  isFinal,
+  permits,
+  ProblemError,
+  type SecretUse,
+} from '../../contract/index.ts'
+import { openEnvelope } from './identity/envelope.ts'
+import { personOf } from './people-ids.ts'
+import type { SecretRow, State } from './state.ts'
+
+type Readable = Pick<State, 'secrets' | 'users' | 'teams'>
+
+/** What a secret's sealed text is bound to: one of another id or version does not open in its place. */
+export const secretContext = (id: string, version: number): string => `secret:${id}@${version}`
+
+export const askedOfSecret = ({ owner, team, sharing }: SecretRow): Asked => ({ owner, team, sharing })
+
+/**
+ * May their work be given it? Admins of the cluster are asked like everybody else: what they may replace or delete is
+ * not theirs to use.
+ */
+export function mayUse(actor: Actor, row: SecretRow): boolean {
+  const plain: Actor = actor.kind === 'user' && actor.rank === 'admin' ? { ...actor, rank: 'member' } : actor
+  return permits(plain, 'secret:use', askedOfSecret(row))
+}
+
+/** The id that a name means to its owner: their own, unless it says whose. */
+export const secretId = (owner: string, ref: string): string => (ref.includes('/') ? ref : `${owner}/${ref}`)
+
+/** Refuses secrets that are not there, or not for the owner of the work. */
+export function checkSecrets(
+  state: Readable,
+  uses: readonly SecretUse[] | undefined,
+  owner: string,
+  by: Actor | undefined = personOf(state, owner),
+): void {
+  const errors = (uses ?? []).flatMap(({ name }, at) => {
+    const row = state.secrets.get(secretId(owner, name))
+    if (row && by && mayUse(by, row)) return []
+    const message = `there is no secret ${secretId(owner, name)} that ${owner} may use`
+    return [{ pointer: `/secrets/${at}`, message }]
+  })
+  if (errors[0])
+    throw new ProblemError('invalid_spec', errors[0].message, {
+      errors,
+      hint: 'See `submarine secret list`; `submarine secret set NAME` keeps one, and its owner shares it with `submarine secret share`.',
+    })
+}
+
+export interface TaskSecret {
+  readonly task: string
+  readonly attempt: number
+  readonly id: string
+}
+
+/** Opens a secret for the node that its task is on, and nobody else: whoever has it there may read it. */
+export function openForTask(state: State, node: string, asked: TaskSecret, key: Uint8Array): string {
+  const refuse = (why: string) => new ProblemError('forbidden', `the secret ${asked.id}: ${why}`)
+  const task = state.tasks.get(asked.task)
+  const experiment = task && state.experiments.get(task.workload)
+  if (!task || !experiment || task.node !== node || task.attempt !== asked.attempt || isFinal(task.state))
+    throw refuse(`no task on the node ${node} is to have it`)
+  const uses = experiment.spec.secrets ?? []
+  if (!uses.some(({ name }) => secretId(experiment.owner, name) === asked.id))
+    throw refuse(`${experiment.name} was not submitted with it`)
+  const row = state.secrets.get(asked.id)
+  const owner = personOf(state, experiment.owner)
+  if (!row || !owner || !mayUse(owner, row)) throw refuse(`${experiment.owner} may not use it, or it is gone`)
+  return openEnvelope(key, row.sealed, secretContext(row.id, row.version))
+}

@@ -1,0 +1,76 @@
+import { beforeEach, expect, it } from 'vitest'
+import type { Actor, ProblemError } from '../../contract/index.ts'
+import { openEnvelope, sealEnvelope } from '../cluster/identity/envelope.ts'
+import { newClusterKey, seal as sealText } from '../cluster/identity/seal.ts'
+import { openForTask } from '../cluster/secret-access.ts'
+import { createExperiments } from './experiments.ts'
+import { createSecrets } from './secrets.ts'
+import { admin, World } from './testing/world.ts'
+
+const key = newClusterKey()
+const value = 'hunter2-hunter2'
+const ana: Actor = { kind: 'user', name: 'ana', rank: 'member' }
+const ben: Actor = { kind: 'user', name: 'ben', rank: 'member' }
+let world: World
+beforeEach(async () => {
+  world = await World.create(2)
+  for (const name of ['ana', 'ben']) world.addUser(name)
+})
+const deps = () =>
+  world.deps(world.cluster, { seal: async (text, context) => sealEnvelope(key, text, context) })
+const codeOf = (promise: Promise<unknown>) => promise.then(() => 'none', ({ code }: ProblemError) => code) // prettier-ignore
+const submit = (actor: Actor, secrets: readonly unknown[]) =>
+  createExperiments(deps()).create(
+    actor,
+    { name: 'x', command: 'true', resources: 'cpu=1, memory=1Gi', secrets },
+    { dryRun: false },
+  )
+
+it('is kept sealed and never told; in no row, event or answer is a byte of it', async () => {
+  const service = createSecrets(deps())
+  const answers = [
+    await service.put(ana, 's3', { value, encoding: 'text', kind: 's3' }),
+    await service.list(ana, { page_size: 10, consistency: 'strong' }),
+  ]
+  const kept = JSON.stringify([answers, world.log.events, world.log.state])
+  for (const form of [value, Buffer.from(value).toString('base64')]) expect(kept).not.toContain(form)
+  expect(JSON.stringify(answers)).not.toContain('e1~')
+  expect((await service.put(ana, 's3', { value: 'new', encoding: 'text' })).version).toBe(2)
+  expect(await codeOf(service.get(ben, 'ana/s3', { consistency: 'strong' }))).toBe('not_found')
+})
+
+it('is for work of its owner and of whom it is shared with, not of every admin', async () => {
+  const service = createSecrets(deps())
+  await service.put(ana, 's3', { value, encoding: 'text' })
+  expect((await submit(ana, ['s3'])).spec.secrets).toEqual([{ name: 's3', file: 's3' }])
+  for (const other of [ben, admin]) expect(await codeOf(submit(other, ['ana/s3']))).toBe('invalid_spec')
+  await service.share(ana, 's3', { visibility: 'private', shares: [{ with: 'user:ben', level: 'run' }] })
+  expect(await codeOf(submit(ben, [{ name: 'ana/s3', env: 'KEY' }]))).toBe('none')
+  expect(await codeOf(submit({ ...ben, scopes: ['experiment:*'] }, ['ana/s3']))).toBe('invalid_spec')
+})
+
+it('opens for the node that its task is on, while its owner may use it', async () => {
+  const service = createSecrets(deps())
+  await service.put(ana, 's3', { value, encoding: 'text' })
+  const { id, tasks } = await submit(ana, ['s3'])
+  world.run(id)
+  const task = tasks[0]?.id ?? ''
+  const { node, attempt } = world.log.state.tasks.get(task) ?? {}
+  const asked = { task, attempt: attempt ?? 0, id: 'ana/s3' }
+  const open = (from: string, more = {}) => openForTask(world.log.state, from, { ...asked, ...more }, key)
+  expect(Buffer.from(open(node ?? ''), 'base64').toString()).toBe(value)
+  expect(() => open(node === 'node-1' ? 'node-2' : 'node-1')).toThrow(/no task/)
+  expect(() => open(node ?? '', { attempt: 99 })).toThrow(/no task/)
+  await service.put(ana, 'git', { value, encoding: 'text' })
+  expect(() => open(node ?? '', { id: 'ana/git' })).toThrow(/not submitted/)
+  await service.delete(ana, 's3')
+  expect(() => open(node ?? '')).toThrow(/may not use/)
+})
+
+it('an envelope opens by its key and for its place alone; what was sealed before there were any opens too', () => {
+  const sealed = sealEnvelope(key, value, 'secret:a/b@1')
+  expect(openEnvelope(key, sealed, 'secret:a/b@1')).toBe(value)
+  expect(() => openEnvelope(key, sealed, 'secret:a/b@2')).toThrow()
+  expect(() => openEnvelope(newClusterKey(), sealed, 'secret:a/b@1')).toThrow()
+  expect(openEnvelope(key, sealText(key, value, 'registry:r'), 'registry:r')).toBe(value)
+})
