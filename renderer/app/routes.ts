@@ -8,6 +8,7 @@ export const paths = {
   node: '/nodes/{name}',
   queue: '/queue',
   images: '/images',
+  people: '/people',
   events: '/events',
   settings: '/settings',
 } as const

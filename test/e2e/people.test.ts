@@ -1,0 +1,117 @@
+// People, teams and tokens in the console, by those who may change them and those who may not.
+import type { Browser, Page } from 'playwright'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { Lab } from '../cluster/lab.ts'
+import { needs } from '../setup/needs.ts'
+import { launch, notSignedIn, Visit } from './browser.ts'
+import { Shell } from './pages/shell.ts'
+import { SignInPage } from './pages/sign-in.ts'
+
+describe('people in the console', needs.chromium, () => {
+  let lab: Lab
+  let browser: Browser
+  let visits: Visit[] = []
+
+  beforeAll(async () => {
+    lab = await Lab.start({ agents: 1 })
+    browser = await launch()
+  })
+  afterAll(async () => {
+    await browser?.close()
+    await lab?.stop()
+  })
+  afterEach(async () => {
+    const faults = visits.flatMap((visit) => visit.faults)
+    await Promise.all(visits.map((visit) => visit.close()))
+    visits = []
+    expect(faults).toEqual([])
+  })
+
+  async function at(path: string, token?: string): Promise<Page> {
+    const opened = await Visit.open(browser, lab.agents[0]?.url ?? '', token === undefined ? {} : { token })
+    visits.push(opened)
+    // Whoever is disabled is signed out in the midst of watching.
+    if (token === undefined) opened.expect(notSignedIn, /status of 401.*\/watch/)
+    await opened.goto(path)
+    if (token !== undefined) await new Shell(opened.page).settled('People')
+    return opened.page
+  }
+  const press = (page: Page, name: string) => page.getByRole('button', { name, exact: true }).click()
+  const row = (page: Page, text: string) => page.getByRole('row').filter({ hasText: text })
+
+  it('get an account with a one-time password, are edited, disabled, enabled and deleted', async () => {
+    const page = await at('/people', lab.token)
+    await press(page, 'New account')
+    await page.getByLabel('User name').fill('ana')
+    await page.getByLabel('Display name').fill('Ana Li')
+    await press(page, 'Create')
+    const shown = page.getByRole('dialog', { name: 'Password of ana' })
+    const password = ((await shown.locator('.secret').innerText()).trim().split(/\s/)[0] ?? '').trim()
+    expect(password.length).toBeGreaterThan(9)
+    await press(page, 'Done')
+    await row(page, 'Ana Li').getByText('one-time password').waitFor()
+
+    const hers = await at('/people')
+    const signIn = new SignInPage(hers)
+    await signIn.signIn('ana', password)
+    await signIn.choose('a password of her own')
+    await new Shell(hers).settled('People')
+    expect(await hers.getByRole('button', { name: /Edit|New account|Delete/ }).count()).toBe(0)
+
+    await page.reload()
+    await row(page, 'ana').getByText('active').waitFor()
+    await press(page, 'Edit ana')
+    await page.getByLabel('Rank').selectOption('viewer')
+    await press(page, 'Save')
+    await row(page, 'ana').getByText('viewer').waitFor()
+    await press(page, 'Disable ana')
+    await press(page, 'Disable')
+    await row(page, 'ana').getByText('disabled').waitFor()
+    await press(page, 'Enable ana')
+    await row(page, 'ana').getByText('active').waitFor()
+    await press(page, 'Delete ana')
+    await press(page, 'Delete')
+    await row(page, 'Ana Li').waitFor({ state: 'detached' })
+    // Nobody takes the ground from under their own feet.
+    expect(await page.getByRole('button', { name: 'Delete admin' }).count()).toBe(0)
+  })
+
+  it('come into teams, with a rank there, and leave them', async () => {
+    await lab.client().call('users.create', { body: { name: 'mia' } })
+    const page = await at('/people?tab=teams', lab.token)
+    await page.getByText('No teams').waitFor()
+    await press(page, 'New team')
+    await page.getByLabel('Name').fill('bio')
+    await page.getByLabel('What it is for').fill('Biologists')
+    await press(page, 'Create')
+    await row(page, 'bio').getByText('nobody').waitFor()
+    await press(page, 'Edit bio')
+    await page.getByLabel('Add a member').fill('mia')
+    await press(page, 'Add')
+    await page.getByLabel('Rank of mia').selectOption('admin')
+    await press(page, 'Close')
+    await row(page, 'bio').getByText('mia (admin)').waitFor()
+    await press(page, 'Edit bio')
+    await press(page, 'Take mia out')
+    await page.getByLabel('Rank of mia').waitFor({ state: 'detached' })
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
+    await page.getByText('No teams').waitFor()
+  })
+
+  it('make tokens for programs, and end them', async () => {
+    const page = await at('/people?tab=tokens', lab.token)
+    await press(page, 'New token')
+    await page.getByLabel('What for').fill('dashboard')
+    await page.getByLabel('May do').fill('node:read')
+    await press(page, 'Make it')
+    const token = (await page.getByRole('dialog').locator('.secret').innerText()).trim().split(/\s/)[0] ?? ''
+    const asked = async (path: string) =>
+      (await fetch(`${lab.agents[0]?.url}/api/v2${path}`, { headers: { authorization: `Bearer ${token}` } })).status
+    expect([await asked('/nodes'), await asked('/experiments')]).toEqual([200, 403])
+    await press(page, 'Done')
+    await row(page, 'dashboard').getByRole('button').click()
+    await press(page, 'End')
+    await row(page, 'dashboard').waitFor({ state: 'detached' })
+    expect(await asked('/nodes')).toBe(401)
+  }) // prettier-ignore
+})
