@@ -5,6 +5,7 @@ import { bundleVerbs } from './verbs/bundle.ts'
 import { clusterVerbs, eventVerbs, nodeVerbs } from './verbs/cluster.ts'
 import { completionVerb } from './verbs/completion.ts'
 import { experimentVerbs } from './verbs/experiment.ts'
+import { identityProviderVerbs } from './verbs/identity-provider.ts'
 import { imageVerbs } from './verbs/image.ts'
 import { loginVerbs } from './verbs/login.ts'
 import { meVerbs } from './verbs/me.ts'
@@ -52,6 +53,7 @@ export function createProgram(tool: Tool, version: string): Command {
   userVerbs(program, tool)
   teamVerbs(program, tool)
   tokenVerbs(program, tool)
+  identityProviderVerbs(program, tool)
   clusterVerbs(program, tool)
   eventVerbs(program, tool)
   auditVerbs(program, tool)

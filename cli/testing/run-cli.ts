@@ -21,6 +21,8 @@ export interface Running {
   readonly ended: Promise<Ended>
   /** Resolves when the text has appeared on stdout or stderr. */
   saw(text: string): Promise<void>
+  /** On stdout and stderr so far. */
+  said(): string
   interrupt(): void
 }
 
@@ -43,6 +45,7 @@ export function startCli(
   const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, ...output }))
   return {
     ended,
+    said: () => output.stdout + output.stderr,
     interrupt: () => void child.kill('SIGINT'),
     saw: async (text) => {
       const seen = () => output.stdout.includes(text) || output.stderr.includes(text)

@@ -18,12 +18,14 @@ import { plain, table } from '../output/table.ts'
 import { askPassword, confirm, readLine } from '../prompt.ts'
 import type { Terminal } from '../terminal.ts'
 import { type CommonOptions, type Tool, withOutput } from '../tool.ts'
+import { signInByBrowser } from './device.ts'
 import { newPassword } from './me.ts'
 import { nameOption } from './options.ts'
 
 interface LoginOptions extends CommonOptions {
   user: string
   passwordStdin?: boolean
+  provider?: string
   ca?: string
   trustFingerprint?: string
   name?: string
@@ -33,6 +35,7 @@ export function loginVerbs(program: Command, tool: Tool): void {
   withOutput(program.command('login <address>'))
     .description('sign in to a cluster through any of its agents')
     .option('--user <name>', 'user name', 'admin')
+    .option('--provider <name>', 'sign in by this OpenID Connect provider, in a browser on any machine')
     .option('--password-stdin', 'read the password from the first line of stdin')
     .option('--ca <file>', "trust the cluster's CA certificate in this file")
     .option('--trust-fingerprint <sha256>', 'trust the CA certificate with this fingerprint')
@@ -53,7 +56,7 @@ async function login(tool: Tool, address: string, options: LoginOptions): Promis
   const origin = originOf(address)
   const authority = await trustedAuthority(terminal, origin, options)
   const target: Target = { addresses: [origin], ca: authority.pem }
-  const password = await passwordOf(terminal, options)
+  const password = options.provider === undefined ? await passwordOf(terminal, options) : ''
   const { transport, client } = connect(terminal, target)
   try {
     const version = await client.call('version.get', {})
@@ -61,7 +64,9 @@ async function login(tool: Tool, address: string, options: LoginOptions): Promis
       throw new ProblemError('internal', 'the agent names another CA certificate than the trusted one', {
         hint: 'Ask an admin of the cluster for the right fingerprint.',
       })
-    const signedIn = await client.call('session.create', { body: { user: options.user, password } })
+    const signedIn = await (options.provider === undefined
+      ? client.call('session.create', { body: { user: options.user, password } })
+      : signInByBrowser(terminal, client, options.provider))
     const session = connect(terminal, { ...target, token: signedIn.token })
     const origins = await originsFor(session.client, {
       terminal,

@@ -164,7 +164,7 @@ describe('containers of several people', needs.engine, () => {
     await writeFile(path.join(shared, 'data'), 'of the lab\n')
     const mount = { path: shared, target: '/mnt/data', read_only: true }
     const script = 'cat /mnt/data/data; echo x > /mnt/data/data || echo read-only'
-    expect(await told(`${script} 2>/dev/null`, { asks: { mounts: [mount] } })).toEqual([
+    expect(await told(`{ ${script}; } 2>&1`, { asks: { mounts: [mount] } })).toEqual([
       'of the lab',
       expect.stringMatching(/Read-only file system/) as string,
       'read-only',

@@ -2,6 +2,7 @@
 import type { Browser, Page } from 'playwright'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { Lab } from '../cluster/lab.ts'
+import { client, startIssuer } from '../setup/issuer.ts'
 import { needs } from '../setup/needs.ts'
 import { launch, notSignedIn, Visit } from './browser.ts'
 import { Shell } from './pages/shell.ts'
@@ -96,6 +97,44 @@ describe('people in the console', needs.chromium, () => {
     await page.getByLabel('Rank of mia').waitFor({ state: 'detached' })
     await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
     await page.getByText('No teams').waitFor()
+  })
+
+  it('come by a provider’s own pages, and are told there why they may not', async () => {
+    const url = lab.agents[0]?.url ?? ''
+    const issuer = await startIssuer({
+      people: { dana: { preferred_username: 'dana' }, admin: { preferred_username: 'admin' } },
+      redirectUris: [`${url}/api/v2/sign-in/campus/callback`],
+    })
+    try {
+      const settings = { kind: 'oidc', issuer: issuer.url, client_id: client.id, title: 'Campus' } as const
+      const body = { settings, secret: client.secret }
+      await lab.client().call('identityProviders.put', { params: { provider: 'campus' }, body })
+      const by = async (login: string) => {
+        const context = await browser.newContext()
+        const page = await context.newPage()
+        await page.goto(url)
+        await page.getByRole('link', { name: 'Sign in with Campus' }).click()
+        await page.locator('input[name="login"]').fill(login)
+        await page.locator('input[name="password"]').fill('any')
+        await page.locator('button[type="submit"]').click()
+        await page.locator('button[type="submit"]').click()
+        await page.waitForURL(`${url}/**`)
+        return { page, context }
+      }
+      const dana = await by('dana')
+      await dana.page.getByText('dana', { exact: true }).first().waitFor()
+      await dana.context.close()
+      // The account of that name has a password that is kept here.
+      const eve = await by('admin')
+      await eve.page
+        .getByRole('alert')
+        .getByText(/the name admin is/)
+        .waitFor()
+      await eve.context.close()
+    } finally {
+      await lab.client().call('identityProviders.delete', { params: { provider: 'campus' } })
+      await issuer.stop()
+    }
   })
 
   it('make tokens for programs, and end them', async () => {
