@@ -2,17 +2,19 @@ import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { TLSSocket } from 'node:tls'
 import type { Logger } from 'pino'
-import type { RuntimeName, Usage } from '../contract/index.ts'
+import { ProblemError, type RuntimeName, type Usage } from '../contract/index.ts'
 import { DiskStore, RaftDriver, levelDisk, systemEnv } from '../raft/index.ts'
 import { addressesOf } from './address.ts'
 import { Admission } from './cluster/admission.ts'
 import { Certificates } from './cluster/certificates.ts'
 import { forgetFounding, readFounding } from './cluster/entry/found.ts'
-import { type DataFolder, writeClusterKey, writeCredentials } from './cluster/identity/data-folder.ts'
+import { type DataFolder, writeClusterKeys, writeCredentials } from './cluster/identity/data-folder.ts'
 import { hashPassword, verifyPassword } from './cluster/identity/seal.ts'
 import { keepFresh } from './cluster/freshness.ts'
 import { HealthLog } from './cluster/health-log.ts'
+import { KeyRing } from './cluster/identity/key-ring.ts'
 import { KeyHandover } from './cluster/key-handover.ts'
+import { keepCurrent, KeyRotation } from './cluster/key-rotation.ts'
 import { Member } from './cluster/member.ts'
 import { Membership } from './cluster/membership.ts'
 import { fetchImage, serveImage, useImage } from './cluster/rebuild.ts'
@@ -260,25 +262,32 @@ async function openCluster(basis: Basis, { machine, raftLog }: Stores, wire: Wir
     wire.transport.forget(other)
     wire.peers.forget(other)
   })
-  let clusterKey = folder.clusterKey
-  const keep = async (key: Buffer) => {
-    await writeClusterKey(folder.path, key)
-    clusterKey = key
-  }
-  const handover = new KeyHandover(cluster, () => clusterKey, keep)
-  const signer = new ClusterSigner(
-    () => machine.state,
-    () => clusterKey,
-  )
+  const inUse = () => machine.state.cluster.get(theCluster)?.key
+  const keys = new KeyRing(folder.clusterKeys, inUse, (all) => writeClusterKeys(folder.path, all))
+  keepCurrent(cluster, keys, log)
+  const handover = new KeyHandover(cluster, keys)
+  // Who makes voters begins later, when everything can be asked.
+  const voters: { membership?: Membership } = {}
+  const rotation = new KeyRotation({
+    cluster,
+    keys,
+    handover,
+    alone: (work) => {
+      if (!voters.membership) throw new ProblemError('busy', 'this agent is just starting')
+      return voters.membership.alone(work)
+    },
+  })
+  const signer = new ClusterSigner(() => machine.state, keys.current)
   await keepCertified(basis, wire, raft, machine, signer)
   const backups = new Backups({
     cluster,
     image: () => machine.snapshot(),
-    clusterKey: () => clusterKey,
+    clusterKey: keys.current,
     version: agentVersion,
   })
-  const sealer = new Sealer(cluster, () => clusterKey)
-  return { raft, cluster, roster, handover, backups, sealer, admission: new Admission(cluster, signer) }
+  const sealer = new Sealer(cluster, keys)
+  const admission = new Admission(cluster, signer)
+  return { raft, cluster, roster, handover, rotation, voters, backups, sealer, admission }
 }
 
 /** Before anybody is dialled a voter that was off for long has a new certificate; all others ask for theirs. */
@@ -305,7 +314,7 @@ async function keepCertified(
   })
   gate.renew = (socket) => certificates.answer(socket)
   const looked = certificates.look()
-  if (folder.clusterKey) await looked
+  if (folder.clusterKeys.length > 0) await looked
   started.add(certificates, (it) => it.stop()).start()
 }
 
@@ -481,7 +490,7 @@ async function openDoors(
   { folder, options, log, started, address }: Basis,
   { space }: Stores,
   { http, listener }: Wire,
-  { cluster, admission, backups, sealer }: Core,
+  { cluster, admission, backups, sealer, rotation }: Core,
   kept: Kept,
   monitor: Monitor,
 ): Promise<string | undefined> {
@@ -506,6 +515,7 @@ async function openDoors(
     seal: (text, context) => sealer.seal(text, context),
     open: (sealed, context) => sealer.open(sealed, context),
     backup: ({ key, kdf }) => backups.make({ key: Buffer.from(key, 'base64url'), kdf }),
+    rotateKey: (actor) => rotation.rotate(actor),
     families: () => monitor.families(),
     strangers: (note) => strangers.add(note),
     version: agentVersion,
@@ -535,7 +545,7 @@ async function begin(
   { folder, options, log, onFatal, started, address }: Basis,
   { space }: Stores,
   { peers }: Wire,
-  { cluster, raft, roster, handover, sealer }: Core,
+  { cluster, raft, roster, handover, voters, sealer }: Core,
   kept: Kept,
   { reporter, heartbeat, runtimes, images, leases, renewals, confirm, host }: Host,
   monitor: Monitor,
@@ -551,8 +561,9 @@ async function begin(
   started.add(keepFresh(confirm), (it) => it.stop())
   const { replaceVoterAfterMs: replaceAfterMs } = options
   const membership = { cluster, raft, handOverKey: (node: string) => handover.give(node), log }
-  started.add(new Membership({ ...membership, ...(replaceAfterMs ? { replaceAfterMs } : {}) }), (it) =>
-    it.stop(),
+  voters.membership = started.add(
+    new Membership({ ...membership, ...(replaceAfterMs ? { replaceAfterMs } : {}) }),
+    (it) => it.stop(),
   )
   started.add(new HealthLog(cluster, log), (it) => it.stop())
   const sinceRenewed = (node: string) => renewals.sinceRenewed(node)

@@ -31,6 +31,7 @@ export const routes = {
   'cluster.join': { method: 'POST', path: '/cluster/join', summary: 'Join with a token (used by agents)', access: 'join token', body: JoinRequest, status: 201, reply: JoinReply, problems: ['bad_credentials', 'already_exists', 'outcome_unknown'] },
 
   'cluster.backup': { method: 'POST', path: '/cluster/backup', summary: 'The whole replicated state at one index, sealed; what lies on nodes as files is not in it', access: 'cluster:admin', body: BackupRequest, status: 200, stream: 'bytes', problems: ['busy', 'node_unreachable'] },
+  'cluster.rotate_key': { method: 'POST', path: '/cluster/key/rotate', summary: 'Replace the cluster key; what it protects is wrapped by the new one at once', access: 'cluster:admin', status: 204, problems: ['busy', 'conflict', 'node_unreachable', 'outcome_unknown'] },
 
   'nodes.list': { method: 'GET', path: '/nodes', summary: 'All nodes with their live figures', access: 'node:read', query: z.object({ ...page, ...consistency }), status: 200, reply: pageOf(Node), problems: [] },
   'nodes.get': { method: 'GET', path: '/nodes/{node}', summary: 'One node, by id or name', access: 'node:read', query: z.object(consistency), status: 200, reply: Node, problems: ['not_found'] },

@@ -2,6 +2,7 @@ import { actorName, ProblemError } from '../../contract/index.ts'
 import { type Audited, audited } from './audit/record.ts'
 import type { Command, Entry } from './commands.ts'
 import * as blobs from './rules/blobs.ts'
+import * as clusterKey from './rules/cluster-key.ts'
 import * as eviction from './rules/eviction.ts'
 import * as experiments from './rules/experiments.ts'
 import * as images from './rules/images.ts'
@@ -93,6 +94,7 @@ const rules: Rules = {
   'image.policy': images.setPolicy,
   'node.images': images.report,
   'policy.set': policy.set,
+  'clusterKey.rotate': clusterKey.rotate,
   'secret.put': secrets.put,
   'secret.delete': secrets.remove,
   'secret.share': secrets.share,

@@ -1,35 +1,43 @@
 import { buffer } from 'node:stream/consumers'
 import { ProblemError } from '../../contract/index.ts'
+import { ask } from '../store/peer-io.ts'
 import type { Cluster } from './cluster.ts'
+import type { KeyRing } from './identity/key-ring.ts'
 
 const keyBytes = 32
+/** One is left behind by each rotation that came to nothing. */
+const mostKeys = 100
 
 /**
- * Gives the cluster key to a learner that is about to become a voter, over mutual TLS; only the leader may, and the
- * learner has it on disk before it answers (docs/architecture.md, decision 11).
+ * Gives the cluster keys to a learner that is about to become a voter, and a new one to all voters, over mutual TLS; only
+ * the leader may, and the other has it on disk before it answers (docs/architecture.md, decision 11).
  */
 export class KeyHandover {
-  readonly #cluster: Cluster
-  readonly #key: () => Buffer | undefined
+  readonly #cluster: Pick<Cluster, 'peers' | 'status'>
+  readonly #keys: KeyRing
 
-  constructor(cluster: Cluster, key: () => Buffer | undefined, keep: (key: Buffer) => Promise<void>) {
+  constructor(cluster: Pick<Cluster, 'peers' | 'status'>, keys: KeyRing) {
     this.#cluster = cluster
-    this.#key = key
+    this.#keys = keys
     cluster.peers.serve('/cluster-key', async (from, request, response) => {
       if (from !== cluster.status().leader)
         throw new ProblemError('forbidden', 'only the leader hands over the cluster key')
       const received = await buffer(request)
-      if (received.length !== keyBytes)
+      const count = received.length / keyBytes
+      if (!Number.isInteger(count) || count < 1 || count > mostKeys)
         throw new ProblemError('invalid_request', `a cluster key has ${keyBytes} bytes`)
-      if (!key()?.equals(received)) await keep(received)
+      await keys.keep(
+        Array.from({ length: count }, (_, at) => received.subarray(at * keyBytes, (at + 1) * keyBytes)),
+      )
       response.writeHead(204).end()
     })
   }
 
   async give(node: string): Promise<void> {
-    const body = this.#key()
-    if (!body) throw new ProblemError('no_leader', 'this leader has no cluster key to hand over')
-    const answer = await this.#cluster.peers.request(node, { method: 'PUT', path: '/cluster-key', body })
+    if (!this.#keys.current())
+      throw new ProblemError('no_leader', 'this leader has no cluster key to hand over')
+    const body = Buffer.concat(this.#keys.all())
+    const answer = await ask(this.#cluster.peers, node, { method: 'PUT', path: '/cluster-key', body })
     answer.body.resume()
   }
 }

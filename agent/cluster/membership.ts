@@ -31,6 +31,8 @@ export class Membership {
   readonly #silence: Silence
   readonly #timer: NodeJS.Timeout
   #busy = false
+  /** Settled when what keeps it busy has ended. */
+  #step: Promise<void> = Promise.resolve()
   #refusal = ''
 
   constructor(options: MembershipOptions) {
@@ -44,24 +46,39 @@ export class Membership {
     clearInterval(this.#timer)
   }
 
+  /** While no voter is made or leaves. */
+  async alone<T>(work: () => Promise<T>): Promise<T> {
+    while (this.#busy) await this.#step
+    this.#busy = true
+    const done = work()
+    this.#step = done.then(
+      () => undefined,
+      () => undefined,
+    )
+    try {
+      return await done
+    } finally {
+      this.#busy = false
+    }
+  }
+
   async #look(): Promise<void> {
-    const { raft, log } = this.#options
-    const status = raft.status()
+    const status = this.#options.raft.status()
     if (status.role !== 'leader') return this.#silence.forget()
     this.#silence.look(status.progress)
-    if (this.#busy) return
-    this.#busy = true
+    if (!this.#busy) await this.alone(() => this.#stepOn(status))
+  }
+
+  async #stepOn({ conf, id }: ReturnType<RaftDriver['status']>): Promise<void> {
     try {
-      const step = nextStep(this.#candidates(), status.conf, status.id)
+      const step = nextStep(this.#candidates(), conf, id)
       if (step) await this.#take(step)
       this.#refusal = ''
     } catch (error) {
       // A learner is away, or leadership was lost: looked at again in a moment, and said once.
       const refusal = String(error)
-      if (refusal !== this.#refusal) log.warn({ err: error }, 'membership change was not made')
+      if (refusal !== this.#refusal) this.#options.log.warn({ err: error }, 'membership change was not made')
       this.#refusal = refusal
-    } finally {
-      this.#busy = false
     }
   }
 

@@ -2,6 +2,7 @@ import { Map as ImmutableMap } from 'immutable'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { LoopbackNetwork } from '../store/testing/peers.ts'
 import { openEnvelope } from './identity/envelope.ts'
+import { KeyRing } from './identity/key-ring.ts'
 import { newClusterKey } from './identity/seal.ts'
 import { credentialsContext, Sealer } from './sealer.ts'
 import type { NodeRow } from './state.ts'
@@ -27,8 +28,13 @@ async function sealers(): Promise<Sealer[]> {
       leader: 'node-1', isLeader: at === 0, term: 1, commit: 1, applied: 1, voters: [1, 2], learners: [3], leaving: [],
     }) // prettier-ignore
     made.push(
-      new Sealer({ self: { node, member: at + 1 }, peers, status, state: () => state }, () =>
-        at < 2 ? key : undefined,
+      new Sealer(
+        { self: { node, member: at + 1 }, peers, status, state: () => state },
+        new KeyRing(
+          at < 2 ? [key] : [],
+          () => undefined,
+          async () => undefined,
+        ),
       ),
     )
   }

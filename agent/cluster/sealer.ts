@@ -3,15 +3,12 @@ import { z } from 'zod'
 import { ProblemError } from '../../contract/index.ts'
 import type { Cluster } from './cluster.ts'
 import { ask } from '../store/peer-io.ts'
-import { openEnvelope, sealEnvelope } from './identity/envelope.ts'
+import { sealEnvelope } from './identity/envelope.ts'
+import type { KeyRing } from './identity/key-ring.ts'
 import { seal as sealText } from './identity/seal.ts'
 import { openForTask, type TaskSecret } from './secret-access.ts'
 
-/** What a registry's sealed credentials are bound to. */
-export const credentialsContext = (host: string): string => `registry:${host}`
-
-/** What an identity provider's sealed secret is bound to. */
-export const providerContext = (name: string): string => `identity-provider:${name}`
+export { credentialsContext, providerContext } from './sealed.ts'
 
 /** What a sign-in under way is bound to: it comes back through a browser, or a program, that may not read it. */
 export const signInContext = (provider: string, kind: 'browser' | 'device'): string =>
@@ -34,27 +31,30 @@ const seal = (key: Uint8Array, text: string, context: string) =>
  */
 export class Sealer {
   readonly #cluster: Pick<Cluster, 'self' | 'peers' | 'status' | 'state'>
-  readonly #key: () => Buffer | undefined
+  readonly #keys: Pick<KeyRing, 'current' | 'open'>
 
-  constructor(cluster: Pick<Cluster, 'self' | 'peers' | 'status' | 'state'>, key: () => Buffer | undefined) {
+  constructor(
+    cluster: Pick<Cluster, 'self' | 'peers' | 'status' | 'state'>,
+    keys: Pick<KeyRing, 'current' | 'open'>,
+  ) {
     this.#cluster = cluster
-    this.#key = key
+    this.#keys = keys
     cluster.peers.serve('/secrets/task', async (from, request, response) => {
       const asked = AskedForTask.safeParse(JSON.parse(await textOf(request)))
-      const mine = key()
       if (!asked.success) throw new ProblemError('invalid_request', z.prettifyError(asked.error))
-      if (!mine) throw new ProblemError('no_leader', 'this agent has no cluster key')
-      response.end(openForTask(cluster.state(), from, asked.data, mine))
+      if (!keys.current()) throw new ProblemError('no_leader', 'this agent has no cluster key')
+      response.end(openForTask(cluster.state(), from, asked.data, keys))
     })
     for (const what of ['seal', 'open'] as const)
       cluster.peers.serve(`/secrets/${what}`, async (_from, request, response) => {
         const asked = Asked.safeParse(JSON.parse(await textOf(request)))
-        const mine = key()
+        const mine = keys.current()
         if (!asked.success) throw new ProblemError('invalid_request', z.prettifyError(asked.error))
         if (!mine) throw new ProblemError('no_leader', 'this agent has no cluster key')
         // A task's secret is asked for by its task.
         if (what === 'open' && asked.data.context.startsWith('secret:')) throw new ProblemError('forbidden')
-        response.end((what === 'seal' ? seal : openEnvelope)(mine, asked.data.text, asked.data.context))
+        const { text, context } = asked.data
+        response.end(what === 'seal' ? seal(mine, text, context) : keys.open(text, context))
       })
   }
 
@@ -67,15 +67,15 @@ export class Sealer {
   }
 
   async #here(what: 'seal' | 'open', text: string, context: string): Promise<string> {
-    const key = this.#key()
-    if (key) return (what === 'seal' ? seal : openEnvelope)(key, text, context)
+    const key = this.#keys.current()
+    if (key) return what === 'seal' ? seal(key, text, context) : this.#keys.open(text, context)
     return this.#byVoter(`/secrets/${what}`, { text, context })
   }
 
   /** A secret of a task of this node, in base64. */
   async forTask(asked: TaskSecret): Promise<string> {
-    const key = this.#key()
-    if (key) return openForTask(this.#cluster.state(), this.#cluster.self.node, asked, key)
+    if (this.#keys.current())
+      return openForTask(this.#cluster.state(), this.#cluster.self.node, asked, this.#keys)
     return this.#byVoter('/secrets/task', asked)
   }
 

@@ -6,14 +6,14 @@ import {
   ProblemError,
   type SecretUse,
 } from '../../contract/index.ts'
-import { openEnvelope } from './identity/envelope.ts'
+import type { KeyRing } from './identity/key-ring.ts'
 import { personOf } from './people-ids.ts'
+import { secretContext } from './sealed.ts'
 import type { SecretRow, State } from './state.ts'
 
 type Readable = Pick<State, 'secrets' | 'users' | 'teams'>
 
-/** What a secret's sealed text is bound to: one of another id or version does not open in its place. */
-export const secretContext = (id: string, version: number): string => `secret:${id}@${version}`
+export { secretContext } from './sealed.ts'
 
 export const askedOfSecret = ({ owner, team, sharing }: SecretRow): Asked => ({ owner, team, sharing })
 
@@ -56,7 +56,12 @@ export interface TaskSecret {
 }
 
 /** Opens a secret for the node that its task is on, and nobody else: whoever has it there may read it. */
-export function openForTask(state: State, node: string, asked: TaskSecret, key: Uint8Array): string {
+export function openForTask(
+  state: State,
+  node: string,
+  asked: TaskSecret,
+  keys: Pick<KeyRing, 'open'>,
+): string {
   const refuse = (why: string) => new ProblemError('forbidden', `the secret ${asked.id}: ${why}`)
   const task = state.tasks.get(asked.task)
   const experiment = task && state.experiments.get(task.workload)
@@ -68,5 +73,5 @@ export function openForTask(state: State, node: string, asked: TaskSecret, key: 
   const row = state.secrets.get(asked.id)
   const owner = personOf(state, experiment.owner)
   if (!row || !owner || !mayUse(owner, row)) throw refuse(`${experiment.owner} may not use it, or it is gone`)
-  return openEnvelope(key, row.sealed, secretContext(row.id, row.version))
+  return keys.open(row.sealed, secretContext(row.id, row.version))
 }

@@ -1,13 +1,14 @@
 import { parseAddress } from './identity/address.ts'
 import { checkRequest, type Pair, renewNode, signNode } from './identity/ca.ts'
-import { open, sha256Of } from './identity/seal.ts'
+import { openEnvelope } from './identity/envelope.ts'
+import { sha256Of } from './identity/seal.ts'
 import { ProblemError } from '../../contract/index.ts'
 import { isIP } from 'node:net'
 import type { Signer } from './admission.ts'
+import { caKeyContext } from './sealed.ts'
 import { type State, theCluster } from './state.ts'
 
-/** What a sealed CA key is bound to, so that no other sealed text can stand in its place. */
-export const caKeyContext = (cluster: string) => `ca-key:${cluster}`
+export { caKeyContext } from './sealed.ts'
 
 /** Signs with the cluster's CA. Its key is in the replicated state, sealed; the cluster key that opens it only on voters. */
 export class ClusterSigner implements Signer {
@@ -46,7 +47,10 @@ export class ClusterSigner implements Signer {
     const row = this.#state().cluster.get(theCluster)
     const key = this.#clusterKey()
     if (!row || !key) return undefined
-    return { ca: { cert: row.ca, key: open(key, row.sealed_ca_key, caKeyContext(row.id)) }, cluster: row.id }
+    return {
+      ca: { cert: row.ca, key: openEnvelope(key, row.sealed_ca_key, caKeyContext(row.id)) },
+      cluster: row.id,
+    }
   }
 }
 

@@ -38,6 +38,8 @@ export interface ClusterRow extends Versioned {
   readonly ca: string
   /** The CA's private key, sealed by the cluster key: only voters can open it. */
   readonly sealed_ca_key: string
+  /** Id of the cluster key in use; absent before the first rotation. */
+  readonly key?: string
   /** Member ids are handed out in order and never used again. */
   readonly next_member: number
   /** Node id of the last leader that lasted: only a change is worth an event. */

@@ -71,6 +71,7 @@ export function createHandlers(services: Services): Handlers {
     'joinTokens.create': ({ actor }) => cluster.createJoinToken(actor),
     'cluster.join': ({ body }) => cluster.join(body),
 
+    'cluster.rotate_key': ({ actor }) => cluster.rotateKey(actor),
     'cluster.backup': async ({ actor, body }) => {
       const bytes = await cluster.backup(actor, body)
       await services.audit.note(actor, backupTaken)

@@ -1,7 +1,8 @@
 import { buffer } from 'node:stream/consumers'
 import { ProblemError } from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
-import { seal } from '../cluster/identity/seal.ts'
+import { keyId } from '../cluster/identity/envelope.ts'
+import { open, seal } from '../cluster/identity/seal.ts'
 import { theCluster } from '../cluster/state.ts'
 import { type Kdf, newNonce, writeBackup } from './backup-file.ts'
 import { keyForClusterKey } from './passphrase.ts'
@@ -9,6 +10,10 @@ import { keyForClusterKey } from './passphrase.ts'
 /** What binds the sealed cluster key to its place in a backup. */
 export const backupKeyContext = (cluster: string) => `backup:${cluster}`
 const keyBytes = 32
+
+/** The cluster key as a backup has it. */
+export const openedKey = (key: Uint8Array, sealed: string, cluster: string): Buffer =>
+  Buffer.from(open(key, sealed, backupKeyContext(cluster)), 'base64')
 
 export interface BackupsOptions {
   readonly cluster: Cluster
@@ -34,8 +39,12 @@ export class Backups {
   async make({ key, kdf }: { key: Uint8Array; kdf: Kdf }): Promise<AsyncIterable<Uint8Array>> {
     const { cluster, image, version } = this.#options
     await cluster.barrier()
-    const sealedKey = await this.#sealedKey(keyForClusterKey(key))
+    const wrapping = keyForClusterKey(key)
+    const sealedKey = await this.#sealedKey(wrapping)
     const row = cluster.state().cluster.get(theCluster)
+    const isNow = row?.key === undefined || row.key === keyId(openedKey(wrapping, sealedKey, row.id))
+    if (!isNow)
+      throw new ProblemError('busy', 'the cluster key was replaced meanwhile', { hint: 'Try again.' })
     if (!row) throw new ProblemError('busy', 'this agent has not learned its cluster yet')
     const { index, data } = image()
     const header = {

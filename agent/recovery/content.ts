@@ -1,11 +1,11 @@
 import { ProblemError } from '../../contract/index.ts'
-import { open } from '../cluster/identity/seal.ts'
+import { openEnvelope } from '../cluster/identity/envelope.ts'
 import { type ImageLine, readImage, Tables } from '../cluster/image.ts'
 import { type State, theCluster } from '../cluster/state.ts'
 import { caKeyContext } from '../cluster/signer.ts'
 import type { History } from '../store/state-db.ts'
 import { type CheckedBackup, checkBackup, readBackup } from './backup-file.ts'
-import { backupKeyContext } from './backups.ts'
+import { openedKey } from './backups.ts'
 import { keyForClusterKey, passphraseKey } from './passphrase.ts'
 
 /** A backup that was opened with its passphrase, and in which nothing is missing. */
@@ -28,8 +28,8 @@ export async function openBackup(path: string, passphrase: string): Promise<Open
   const { state, sealedKey, eventCount } = await readState(checked, key)
   const row = state.cluster.get(theCluster)
   if (!row || row.id !== checked.header.cluster.id) throw incomplete(path)
-  const clusterKey = Buffer.from(open(keyForClusterKey(key), sealedKey, backupKeyContext(row.id)), 'base64')
-  const caKey = open(clusterKey, row.sealed_ca_key, caKeyContext(row.id))
+  const clusterKey = openedKey(keyForClusterKey(key), sealedKey, row.id)
+  const caKey = openEnvelope(clusterKey, row.sealed_ca_key, caKeyContext(row.id))
   return { ...checked, state, clusterKey, caKey, eventCount, history: () => historyOf(checked, key) }
 }
 

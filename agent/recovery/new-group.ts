@@ -7,7 +7,7 @@ import {
   type Pair,
   signNode,
 } from '../cluster/identity/ca.ts'
-import { seal } from '../cluster/identity/seal.ts'
+import { keyId, sealEnvelope } from '../cluster/identity/envelope.ts'
 import { imageLines } from '../cluster/image.ts'
 import { caKeyContext, ipsOf } from '../cluster/signer.ts'
 import type { State } from '../cluster/state.ts'
@@ -33,8 +33,10 @@ export const newAuthority = async (name: string): Promise<Authority> => ({
   clusterKey: randomBytes(32),
 })
 
-export const sealedCaKey = ({ ca, clusterKey }: Authority, cluster: string): string =>
-  seal(clusterKey, ca.key, caKeyContext(cluster))
+export const sealedBy = ({ ca, clusterKey }: Authority, cluster: string) => ({
+  sealed_ca_key: sealEnvelope(clusterKey, ca.key, caKeyContext(cluster)),
+  key: keyId(clusterKey),
+})
 
 export async function credentialsOf(
   { ca }: Authority,

@@ -13,11 +13,11 @@ import {
 import {
   type DataFolder,
   openFolder,
-  writeClusterKey,
+  writeClusterKeys,
   writeCredentials,
   writeIdentity,
 } from '../cluster/identity/data-folder.ts'
-import { open } from '../cluster/identity/seal.ts'
+import { keyId, openEnvelope } from '../cluster/identity/envelope.ts'
 import { readImage } from '../cluster/image.ts'
 import { nodeIdOf } from '../cluster/rules/members.ts'
 import { caKeyContext } from '../cluster/signer.ts'
@@ -30,7 +30,7 @@ import {
   indexGap,
   newAuthority,
   newClusterId,
-  sealedCaKey,
+  sealedBy,
   sizes,
   writeLog,
 } from './new-group.ts'
@@ -148,7 +148,7 @@ async function openSurvivor(folder: DataFolder): Promise<Survivor> {
 }
 
 function planOf({ folder, machine, end, row, lastWritten }: Survivor): RecoveryPlan {
-  const { identity, path, clusterKey } = folder
+  const { identity, path } = folder
   const { state } = machine
   const running = [...state.tasks.values()].filter((task) => holdsResources(task.state))
   const here = (node: string | null) => node === identity.node
@@ -167,7 +167,7 @@ function planOf({ folder, machine, end, row, lastWritten }: Survivor): RecoveryP
     ...sizes(state),
     running_here: running.filter((task) => here(task.node)).map(({ id }) => id),
     running_elsewhere: running.filter((task) => !here(task.node)).map(({ id }) => id),
-    same_authority: clusterKey !== undefined,
+    same_authority: keyInUse(folder, row) !== undefined,
   }
 }
 
@@ -194,7 +194,7 @@ async function carryOut({ folder, machine, end, row }: Survivor, plan: RecoveryP
   const { name } = identity
   const { address } = plan
   const group = regroup(machine.state, at.index, now, {
-    cluster: { ...cluster, ca: authority.ca.cert, sealed_ca_key: sealedCaKey(authority, cluster.id) },
+    cluster: { ...cluster, ca: authority.ca.cert, ...sealedBy(authority, cluster.id) },
     node: { name, address },
     survivor: identity.node,
     keepTokens: true,
@@ -205,7 +205,7 @@ async function carryOut({ folder, machine, end, row }: Survivor, plan: RecoveryP
   const made = await beginSwap(data)
   await writeLog(join(made, 'log'), at, group, () => historyOf(machine))
   await writeCredentials(made, await credentialsOf(authority, { cluster: cluster.id, member, name, address }))
-  await writeClusterKey(made, authority.clusterKey)
+  await writeClusterKeys(made, [authority.clusterKey])
   const formerly = [...(identity.formerly ?? []), { cluster: identity.cluster, node: identity.node }]
   await writeIdentity(made, {
     cluster: cluster.id, cluster_name: cluster.name, member, node, name, created_at: now, formerly,
@@ -217,10 +217,15 @@ async function carryOut({ folder, machine, end, row }: Survivor, plan: RecoveryP
 }
 
 /** The cluster's own where this member could open it: it was a voter. */
-async function authorityOf({ clusterKey }: DataFolder, row: ClusterRow): Promise<Authority> {
+async function authorityOf(folder: DataFolder, row: ClusterRow): Promise<Authority> {
+  const clusterKey = keyInUse(folder, row)
   if (!clusterKey) return newAuthority(row.name)
-  return { ca: { cert: row.ca, key: open(clusterKey, row.sealed_ca_key, caKeyContext(row.id)) }, clusterKey }
+  const key = openEnvelope(clusterKey, row.sealed_ca_key, caKeyContext(row.id))
+  return { ca: { cert: row.ca, key }, clusterKey }
 }
+
+const keyInUse = ({ clusterKeys }: DataFolder, { key }: ClusterRow): Buffer | undefined =>
+  key === undefined ? clusterKeys[0] : clusterKeys.find((one) => keyId(one) === key)
 
 async function* historyOf(machine: ClusterStateMachine): AsyncGenerator<History> {
   for await (const line of readImage(machine.snapshot().data))

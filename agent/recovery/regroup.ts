@@ -12,6 +12,8 @@ export interface NewGroup {
     readonly name: string
     readonly ca: string
     readonly sealed_ca_key: string
+    /** Id of the cluster key that sealed it. */
+    readonly key: string
   }
   readonly node: { readonly name: string; readonly address: string }
   /** The old node whose host this is, with its tasks and files; without one nothing that lay on hosts is there any more. */

@@ -7,7 +7,7 @@ import {
   indexGap,
   newAuthority,
   newClusterId,
-  sealedCaKey,
+  sealedBy,
   sizes,
   writeLog,
 } from './new-group.ts'
@@ -57,7 +57,7 @@ export async function restoreBackup(options: Restore): Promise<Restored> {
   const index = header.index + indexGap
   const lost = `the cluster was restored from a backup of ${header.taken_at}`
   const group = regroup(state, index, now.toISOString(), {
-    cluster: { ...cluster, ca: authority.ca.cert, sealed_ca_key: sealedCaKey(authority, cluster.id) },
+    cluster: { ...cluster, ca: authority.ca.cert, ...sealedBy(authority, cluster.id) },
     node: { name, address },
     keepTokens: !newCluster,
     event: { code: 'cluster.restored', message: lost },

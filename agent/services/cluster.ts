@@ -22,6 +22,7 @@ export interface ClusterService {
   createJoinToken(actor: Actor): Promise<JoinToken>
   join(request: JoinRequest): Promise<JoinReply>
   backup(actor: Actor, request: BackupRequest): Promise<AsyncIterable<Uint8Array>>
+  rotateKey(actor: Actor): Promise<void>
   /** HOST:PORT of every node. */
   addresses(): string[]
   /** What this agent's own copy is as new as. */
@@ -67,6 +68,10 @@ export function createClusterService(deps: ServiceDeps): ClusterService {
     async backup(actor, request) {
       demand(actor, 'cluster:admin')
       return backup(request)
+    },
+    async rotateKey(actor) {
+      demand(actor, 'cluster:admin')
+      await deps.rotateKey(actor)
     },
     appliedIndex: () => cluster.status().applied,
     copyAge: () => copyAge(cluster),

@@ -1,4 +1,4 @@
-import type { BackupRequest, JoinReply, JoinRequest } from '../../contract/index.ts'
+import type { Actor, BackupRequest, JoinReply, JoinRequest } from '../../contract/index.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { AuditNote } from '../cluster/commands/audit.ts'
 import type { Family } from '../monitoring/family.ts'
@@ -19,6 +19,8 @@ export interface ServiceDeps {
   readonly admit: (request: JoinRequest) => Promise<JoinReply>
   /** The sealed state, as bytes of a file. */
   readonly backup: (request: BackupRequest) => Promise<AsyncIterable<Uint8Array>>
+  /** Replaces the cluster key, and wraps by the new one whatever the old one protects. */
+  readonly rotateKey: (actor: Actor) => Promise<void>
   /** This agent's metrics, as they are now. */
   readonly families: () => readonly Family[]
   /** Seals a text by the cluster key, here or on a voter. */

@@ -57,7 +57,13 @@ it('opens for the node that its task is on, while its owner may use it', async (
   const task = tasks[0]?.id ?? ''
   const { node, attempt } = world.log.state.tasks.get(task) ?? {}
   const asked = { task, attempt: attempt ?? 0, id: 'ana/s3' }
-  const open = (from: string, more = {}) => openForTask(world.log.state, from, { ...asked, ...more }, key)
+  const open = (from: string, more = {}) =>
+    openForTask(
+      world.log.state,
+      from,
+      { ...asked, ...more },
+      { open: (sealed, context) => openEnvelope(key, sealed, context) },
+    )
   expect(Buffer.from(open(node ?? ''), 'base64').toString()).toBe(value)
   expect(() => open(node === 'node-1' ? 'node-2' : 'node-1')).toThrow(/no task/)
   expect(() => open(node ?? '', { attempt: 99 })).toThrow(/no task/)

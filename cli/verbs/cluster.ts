@@ -38,6 +38,14 @@ export function clusterVerbs(program: Command, tool: Tool): void {
       )
     }),
   )
+  verb(cluster, 'rotate-key', 'replace the key that protects secrets; all voters must be up').action(
+    (options: CommonOptions) =>
+      connected(tool, options, async ({ client }) => {
+        await client.call('cluster.rotate_key', {})
+        const done = 'The cluster key was replaced; secrets and other credentials are kept by the new one.\n'
+        print(tool.terminal, options.output, { rotated: true }, () => done)
+      }),
+  )
   monitoringVerbs(cluster, tool)
   backupVerbs(cluster, tool)
   recoveryVerbs(cluster, tool)

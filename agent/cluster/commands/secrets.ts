@@ -1,4 +1,5 @@
 import type { Sharing } from '../../../contract/index.ts'
+import type { Rewrapped } from '../sealed.ts'
 import type { SecretRow } from '../state.ts'
 
 /** What is kept for tasks and told to nobody. */
@@ -10,3 +11,5 @@ export type SecretCommand =
     >)
   | { type: 'secret.delete'; id: string }
   | { type: 'secret.share'; id: string; sharing: Sharing }
+  /** The cluster key of the id `key`, which all voters have, is in use from now; `from`: the one before, if it had an id. */
+  | { type: 'clusterKey.rotate'; key: string; from?: string; texts: readonly Rewrapped[] }

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createCa, createKeyAndRequest, type Pair, signNode } from './ca.ts'
-import { checkUnused, initFolder, type NewFolder, openFolder, writeClusterKey } from './data-folder.ts'
+import { checkUnused, initFolder, type NewFolder, openFolder, writeClusterKeys } from './data-folder.ts'
 
 let root: string
 let data: string
@@ -41,7 +41,7 @@ test('what was put in is found again, and secrets are for their owner alone', as
   const folder = await openFolder(data)
   expect(folder.identity).toEqual(identity)
   expect(folder.credentials).toEqual(made.credentials)
-  expect(folder.clusterKey).toEqual(clusterKey)
+  expect(folder.clusterKeys).toEqual([clusterKey])
   expect(await readdir(data)).toEqual([
     // The second of this folder: making it was the first.
     'agent.lock.2',
@@ -64,11 +64,11 @@ test('a learner has no cluster key until it is handed over', async () => {
   const { clusterKey: _, ...made } = await contents()
   await initFolder(data, made)
   const folder = await openFolder(data)
-  expect(folder.clusterKey).toBeUndefined()
-  await writeClusterKey(data, clusterKey)
+  expect(folder.clusterKeys).toEqual([])
+  await writeClusterKeys(data, [clusterKey, Buffer.alloc(32, 8)])
   await folder.close()
   const again = await openFolder(data)
-  expect(again.clusterKey).toEqual(clusterKey)
+  expect(again.clusterKeys).toEqual([clusterKey, Buffer.alloc(32, 8)])
   await again.close()
 })
 

@@ -31,8 +31,8 @@ export interface DataFolder {
   readonly path: string
   readonly identity: Identity
   readonly credentials: Credentials
-  /** Only voters have it. */
-  readonly clusterKey: Buffer | undefined
+  /** Only voters have it; several while it is replaced, the oldest first. */
+  readonly clusterKeys: readonly Buffer[]
   readonly folders: Readonly<Record<Part, string>>
   /** Give the folder back to other processes. */
   close(): Promise<void>
@@ -98,7 +98,7 @@ export async function initFolder(data: string, contents: NewFolder): Promise<voi
     const folders = pathsOf(data)
     for (const path of [join(data, 'tls'), ...Object.values(folders)]) await mkdir(path, { mode: 0o700 })
     await writeCredentials(data, contents.credentials)
-    if (contents.clusterKey) await writeClusterKey(data, contents.clusterKey)
+    if (contents.clusterKey) await writeClusterKeys(data, [contents.clusterKey])
     await contents.prepare?.(folders)
     await syncFolder(data)
     await writeIdentity(data, contents.identity)
@@ -134,8 +134,8 @@ export async function openFolder(data: string): Promise<DataFolder> {
     checkBelongs(data, identity, credentials)
     const folders = pathsOf(data)
     for (const path of Object.values(folders)) await mkdir(path, { recursive: true, mode: 0o700 })
-    const clusterKey = await readClusterKey(data)
-    return { path: data, identity, credentials, clusterKey, folders, close: unlock }
+    const clusterKeys = await readClusterKeys(data)
+    return { path: data, identity, credentials, clusterKeys, folders, close: unlock }
   } catch (error) {
     await unlock()
     throw error
@@ -149,9 +149,10 @@ export async function writeCredentials(data: string, { ca, cert, key }: Credenti
   await writeFileDurably(join(data, 'tls', 'node.pem'), cert)
 }
 
-/** Handed over when a member is promoted to voter. */
-export async function writeClusterKey(data: string, key: Uint8Array): Promise<void> {
-  await writeFileDurably(join(data, clusterKeyFile), Buffer.from(key).toString('base64') + '\n', 0o600)
+/** One a line. Handed over when a member is promoted to voter, and when there is a new one. */
+export async function writeClusterKeys(data: string, keys: readonly Uint8Array[]): Promise<void> {
+  const text = keys.map((key) => Buffer.from(key).toString('base64') + '\n').join('')
+  await writeFileDurably(join(data, clusterKeyFile), text, 0o600)
 }
 
 /** This node was removed from its cluster; the folder is kept, but never opened again. */
@@ -213,13 +214,16 @@ async function readCredentials(data: string): Promise<Credentials> {
   return { key: await file('node.key'), cert: await file('node.pem'), ca: await file('ca.pem') }
 }
 
-async function readClusterKey(data: string): Promise<Buffer | undefined> {
+async function readClusterKeys(data: string): Promise<Buffer[]> {
   const path = join(data, clusterKeyFile)
   const text = await readFile(path, 'utf8').catch(undefinedIfMissing)
-  if (text === undefined) return undefined
+  if (text === undefined) return []
   await checkAccess(path, 0o077, '600')
-  const key = Buffer.from(text, 'base64')
-  if (key.length === 32) return key
+  const keys = text
+    .trim()
+    .split('\n')
+    .map((line) => Buffer.from(line, 'base64'))
+  if (keys.every((key) => key.length === 32)) return keys
   throw new ProblemError('conflict', `damaged cluster key, 32 bytes expected: ${path}`, {
     hint: "Copy cluster.key from another voter's data folder, or restore it from a backup.",
   })

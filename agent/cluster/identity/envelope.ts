@@ -41,3 +41,24 @@ export function openEnvelope(clusterKey: Uint8Array, sealed: string, context: st
 
 const dataKeyOf = (clusterKey: Uint8Array, { wrapped }: Envelope, context: string): Buffer =>
   Buffer.from(open(clusterKey, wrapped, wrapContext(context)), 'base64url')
+
+/** The id of the cluster key that opens it; undefined for a text that is no envelope. */
+export const envelopeKey = (sealed: string): string | undefined => read(sealed)?.key
+
+/** What is made anew for another cluster key: the wrapping, or all of a text that is no envelope. */
+export type Rewrap = { readonly wrapped: string } | { readonly sealed: string }
+
+/** Made by whoever has both cluster keys; throws where `from` does not open it. */
+export function rewrap(from: Uint8Array, to: Uint8Array, sealed: string, context: string): Rewrap {
+  const envelope = read(sealed)
+  if (!envelope) return { sealed: sealEnvelope(to, open(from, sealed, context), context) }
+  const dataKey = dataKeyOf(from, envelope, context)
+  return { wrapped: seal(to, dataKey.toString('base64url'), wrapContext(context)) }
+}
+
+/** The text with its new wrapping; the data key, and what it seals, are the same. */
+export function rewrapped(sealed: string, key: string, made: Rewrap): string {
+  if ('sealed' in made) return made.sealed
+  const envelope = read(sealed)
+  return envelope ? write({ ...envelope, key, wrapped: made.wrapped }) : sealed
+}

@@ -2,6 +2,7 @@ import { ProblemError, type ProviderSettings } from '../../../contract/index.ts'
 import type { IdentityCommand } from '../commands/identity.ts'
 import type { IdentityProviderRow, TeamRow, UserRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
+import { checkKey } from './cluster-key.ts'
 import { endTokens } from './tokens.ts'
 import { addUser } from './users.ts'
 import { checkVersion } from './versions.ts'
@@ -13,6 +14,7 @@ export function put(
   tx: Transaction,
   { name, settings, sealed, if_version }: Of<'identityProvider.put'>,
 ): void {
+  checkKey(tx, sealed)
   const before = tx.get('identityProviders', name)
   checkVersion(`the identity provider ${name}`, before?.resource_version ?? 0, if_version)
   if (before) checkSamePeople(tx, before, settings)

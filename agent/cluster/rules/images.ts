@@ -3,6 +3,7 @@ import { idsOf, isWanted } from '../images.ts'
 import type { ImageCommand } from '../commands/image.ts'
 import type { ImageRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
+import { checkKey } from './cluster-key.ts'
 
 type Of<T extends ImageCommand['type']> = Extract<ImageCommand, { type: T }>
 
@@ -139,6 +140,7 @@ export function forgetNode(tx: Transaction, node: string): void {
 }
 
 export function putRegistry(tx: Transaction, { type: _, ...given }: Of<'registry.put'>): void {
+  checkKey(tx, given.sealed)
   const known = tx.get('registries', given.host) !== undefined
   tx.put('registries', given.host, { ...given, added_at: tx.at, added_by: tx.actor })
   const message = `${tx.who} ${known ? 'changed what is told to' : 'added'} the registry ${given.host}`

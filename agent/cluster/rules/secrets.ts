@@ -1,12 +1,14 @@
 import { ProblemError, type Sharing } from '../../../contract/index.ts'
 import type { SecretCommand } from '../commands/secrets.ts'
 import type { Transaction } from '../transaction.ts'
+import { checkKey } from './cluster-key.ts'
 import { checkSharing } from './sharing.ts'
 
 type Of<T extends SecretCommand['type']> = Extract<SecretCommand, { type: T }>
 
 export function put(tx: Transaction, { type: _, ...given }: Of<'secret.put'>): void {
   const { id, owner, team } = given
+  checkKey(tx, given.sealed)
   const before = tx.get('secrets', id)
   if ((before?.version ?? 0) + 1 !== given.version)
     throw new ProblemError('conflict', `the secret ${id} was changed meanwhile`, { hint: 'Try again.' })

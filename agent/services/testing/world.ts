@@ -80,6 +80,7 @@ export class World {
       admit: async ({ name }): Promise<JoinReply> => ({
         cluster: { id: 'c-1', name: 'lab' }, member: 9, node: name, certificate: 'PEM', ca: 'PEM', peers: [],
       }),
+      rotateKey: async () => undefined,
       families: () => [],
       version: '0.1.0',
       demo: false,

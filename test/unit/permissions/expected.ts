@@ -17,6 +17,7 @@ export const expected: Readonly<Record<RouteName, string | Readonly<Record<Objec
   'joinTokens.create': '401 401 403 403 403 403 403 +   403 403',
   'cluster.join': '+   +   +   +   +   +   +   +   +   +',
   'cluster.backup': '401 401 403 403 403 403 403 +   403 403',
+  'cluster.rotate_key': '401 401 403 403 403 403 403 +   403 403',
   'nodes.list': '401 401 +   +   +   +   +   +   +   403',
   'nodes.get': '401 401 +   +   +   +   +   +   +   403',
   'nodes.remove': '401 401 403 403 403 403 403 +   403 403',
