@@ -1,9 +1,12 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { hash, randomBytes } from 'node:crypto'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadBaseImage } from '../../resources/demo/base-image.ts'
-import { eventually, Lab } from '../cluster/lab.ts'
+import { eventually, Lab, password } from '../cluster/lab.ts'
 import { needs } from '../setup/needs.ts'
 import { type Engine, startEngine } from './engine.ts'
+import { filesWith, submarine } from './secrets.ts'
 
 describe('agents on a Docker Engine', needs.engine, () => {
   let root: string
@@ -115,5 +118,63 @@ describe('agents on a Docker Engine', needs.engine, () => {
       ['loss', 5],
       ['accuracy', 5],
     ])
+  })
+
+  it('give a secret to its task and keep it from all else: answers, logs, disks; the key that protects it is replaced', async () => {
+    const config = path.join(root, 'config.json')
+    const cli = (args: string[], input?: string) => submarine(config, args, input)
+    const [first, file, variable, seen] = Array.from({ length: 4 }, () =>
+      randomBytes(18).toString('hex'),
+    ) as [string, string, string, string]
+    const [agent] = lab.agents
+    await cli(['login', agent?.url ?? '', '--user', 'admin', '--password-stdin'], password)
+    const tokens = (await readFile(config, 'utf8')).match(/sdc_[\w-]+/g) ?? []
+    const said = [
+      await cli(['secret', 'set', 's3', '--value-stdin', '--description', seen], first),
+      await cli(['secret', 'set', 's3', '--value-stdin', '--description', seen], file),
+      await cli(['secret', 'set', 'wandb', '--value-stdin'], variable),
+      await cli(['cluster', 'rotate-key']),
+      await cli(['secret', 'list', '--output', 'json']),
+    ]
+    const keys = () =>
+      Promise.all(lab.agents.map(({ data }) => readFile(path.join(data, 'cluster.key'), 'utf8')))
+    await eventually('all voters have the new key alone', async () => {
+      const found = await keys()
+      return found.every((text) => text === found[0] && text.trim().length === 44)
+    })
+
+    const command = [
+      'python3', '-c',
+      "import hashlib, os, time; t = lambda x: print(hashlib.sha256(x).hexdigest(), flush=True); t(open('/run/secrets/s3','rb').read()); t(os.environb[b'WANDB']); time.sleep(600)",
+    ] // prettier-ignore
+    const spec = { command, resources: 'cpu=0.5, memory=64Mi' }
+    const both = await lab.submit({ ...spec, name: 'both', secrets: ['s3', { name: 'wandb', env: 'WANDB' }] })
+    await eventually('it has told what it was given', async () => (await lab.logOf(both.id)).length >= 2)
+    expect(await lab.logOf(both.id)).toEqual([hash('sha256', file), hash('sha256', variable)])
+    const [container] = await containersOf(`${both.id}-worker-0`)
+    const inspected = JSON.stringify(await engine.docker.getContainer(container?.Id ?? '').inspect())
+    expect(inspected).not.toContain(file)
+    expect(inspected).toContain(variable)
+    await expect(lab.submit({ ...spec, name: 'other', secrets: ['ben/git'] })).rejects.toMatchObject({
+      code: 'invalid_spec',
+    })
+    await cli(['experiment', 'stop', both.id])
+    await lab.ended(both.id)
+
+    said.push(
+      await cli(['experiment', 'get', both.id, '--output', 'json']),
+      await cli(['event', 'list', '--output', 'json', '--limit', '1000']),
+      await cli(['audit', 'list', '--output', 'json']),
+      await cli(['secret', 'delete', 's3']),
+    )
+    expect(said.join()).toContain('cluster.key_rotated')
+    expect(tokens.length).toBeGreaterThan(0)
+    for (const hidden of [first, file, variable, password, lab.token, ...tokens]) {
+      expect(said.join().includes(hidden), 'told by the API').toBe(false)
+      // Data folders and what the agents wrote of themselves, one beside the other.
+      expect(await filesWith(lab.folder, hidden)).toEqual([])
+    }
+    // What may be found is found: the search would see the others.
+    expect((await filesWith(lab.folder, seen)).length).toBeGreaterThan(2)
   })
 })
