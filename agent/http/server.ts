@@ -90,9 +90,7 @@ function addHooks(app: FastifyInstance, deps: HttpDeps): void {
     if (request.url.startsWith('/api/')) reply.header('cache-control', 'no-store')
   })
   app.addHook('onResponse', async (request, reply) => {
-    const { method } = request
-    // What an identity provider sends back is for the callback alone.
-    const url = request.url.replace(/(\/sign-in\/[^?]*)\?.*/s, '$1')
+    const { method, url } = request
     request.log.debug(
       { method, url, status: reply.statusCode, ms: Math.round(reply.elapsedTime) },
       'answered',
