@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isOfHost } from './hosts.ts'
 import { line, Name, text, Time } from './text.ts'
 
 /** Names that mean something else where a provider could be named. */
@@ -17,6 +18,7 @@ function isDirectoryUrl(value: string): boolean {
     url !== null &&
     /^ldaps?:$/.test(url.protocol) &&
     url.hostname !== '' &&
+    !isOfHost(url.hostname) &&
     /^\/?$/.test(url.pathname) &&
     url.username + url.password + url.search + url.hash === ''
   )
@@ -24,7 +26,7 @@ function isDirectoryUrl(value: string): boolean {
 
 function isIssuer(value: string): boolean {
   const url = URL.parse(value)
-  if (!url || url.search || url.hash || url.username || url.password) return false
+  if (!url || isOfHost(url.hostname) || url.search || url.hash || url.username || url.password) return false
   return url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname))
 }
 

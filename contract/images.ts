@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isOfHost, ofHost } from './hosts.ts'
 import { Reason } from './reason.ts'
 import { line, ResourceVersion, Time } from './text.ts'
 
@@ -37,6 +38,13 @@ export function parseImage(name: string): ImageReference | undefined {
     ...(tag !== undefined ? { tag } : digest === undefined ? { tag: 'latest' } : {}),
     ...(digest === undefined ? {} : { digest }),
   }
+}
+
+/** Is an image's registry on a network, or Docker Hub? */
+export function isReachable(image: string): boolean {
+  // What we cannot read an engine might.
+  const [host = ''] = image.split('/', 1)
+  return host === image || !isOfHost(host)
 }
 
 /** The one spelling of a name that people use: `python:3.12`, `ana/tool:latest`, `host:5000/tool@sha256:…`. */
@@ -101,7 +109,7 @@ export type Image = z.infer<typeof Image>
 
 export const ImageJob = z
   .strictObject({
-    image: line(512).min(1, 'expected an image'),
+    image: line(512).min(1, 'expected an image').refine(isReachable, ofHost),
     nodes: z
       .array(line(200))
       .max(1000)
@@ -143,10 +151,12 @@ export const Registry = z
 export type Registry = z.infer<typeof Registry>
 
 /** HOST or HOST:PORT, as it stands before the first slash of an image's name. */
-export const RegistryHost = line(300).refine(
-  (name) => parseImage(`${name}/x`)?.registry === name || name === 'docker.io',
-  'expected a host as image names begin with it, such as registry.lab or 10.0.0.5:5000',
-)
+export const RegistryHost = line(300)
+  .refine(
+    (name) => parseImage(`${name}/x`)?.registry === name || name === 'docker.io',
+    'expected a host as image names begin with it, such as registry.lab or 10.0.0.5:5000',
+  )
+  .refine((name) => !isOfHost(name), ofHost)
 
 export const RegistryInput = z
   .strictObject({

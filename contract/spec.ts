@@ -3,6 +3,8 @@ import { parseDuration } from './duration.ts'
 import { faultsOfSecrets, secretsFields, secretsInput, secretUses } from './secrets.ts'
 import { containerAsks, containerFields, containerInput } from './policy.ts'
 import { type Need, needError, parseNeed } from './need.ts'
+import { ofHost } from './hosts.ts'
+import { isReachable } from './images.ts'
 import { fieldErrors, type FieldError, pointer } from './problem.ts'
 import { defaultResources, Resources } from './resources.ts'
 import { parsedBy, schedulingInput, schedulingWords } from './scheduling-input.ts'
@@ -33,10 +35,12 @@ const Env = z
     'names beginning with SUBMARINE_ are set by the cluster',
   )
 
-const Image = line(512).regex(
-  /^[a-z0-9]+([._:/@-]+[A-Za-z0-9]+)*$/,
-  'expected an image such as python:3.12 or registry.lab:5000/team/image:tag',
-)
+const Image = line(512)
+  .regex(
+    /^[a-z0-9]+([._:/@-]+[A-Za-z0-9]+)*$/,
+    'expected an image such as python:3.12 or registry.lab:5000/team/image:tag',
+  )
+  .refine(isReachable, ofHost)
 const Environment = z.union([Name, z.strictObject({ image: Image })], {
   error: 'expected the name of an environment or {image: …}',
 })

@@ -2,6 +2,8 @@ import { isIP } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { ProblemError } from '../../contract/index.ts'
 
+/** All but what is read by programs: the console's pages may be linked to from anywhere. */
+const isPage = /^\/(?!api(?:[/?]|$)|metrics(?:[/?]|$))/
 const changing = new Set(['POST', 'PUT', 'PATCH', 'DELETE'])
 
 export interface GuardDeps {
@@ -28,6 +30,7 @@ export function guard(request: FastifyRequest, deps: GuardDeps): void {
   const host = (request.headers.host ?? String(request.headers[':authority'] ?? '')).toLowerCase()
   checkHost(host, scheme, connection, deps)
   if (changing.has(request.method)) checkOrigin(request, `${scheme}://${host}`)
+  else if (!isPage.test(request.url)) checkReader(request, `${scheme}://${host}`)
 }
 
 function checkHost(
@@ -78,4 +81,16 @@ function checkOrigin({ headers }: FastifyRequest, own: string): void {
     throw new ProblemError('foreign_origin', 'a request with a cookie must say its origin', {
       hint: 'Programs send `Authorization: Bearer …` instead of the cookie.',
     })
+}
+
+/** Streams and handshakes too: another site's page reads nothing here, though its visitor's browser would ask for it. */
+function checkReader({ headers }: FastifyRequest, own: string): void {
+  const { origin } = headers
+  if (origin !== undefined && origin.toLowerCase() !== own)
+    throw new ProblemError('foreign_origin', `pages of ${origin.slice(0, 260)} may read nothing here`)
+  const site = headers['sec-fetch-site']
+  // Following a link, or coming back from an identity provider, gives the page that it was on nothing to read.
+  const isLink = headers['sec-fetch-mode'] === 'navigate'
+  if (site !== undefined && site !== 'same-origin' && site !== 'none' && !isLink)
+    throw new ProblemError('foreign_origin')
 }

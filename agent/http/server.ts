@@ -13,6 +13,7 @@ import type { Logger } from 'pino'
 import type { Answered } from '../monitoring/monitor.ts'
 import type { Services } from '../services/index.ts'
 import { securityHeaders } from '../../contract/csp.ts'
+import { checkAddress } from './address.ts'
 import { guard } from './guard.ts'
 import { meterRequests, serveMetrics } from './metrics.ts'
 import { mount } from './mount.ts'
@@ -87,6 +88,7 @@ function addHooks(app: FastifyInstance, deps: HttpDeps): void {
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({ ...securityHeaders, 'x-request-id': request.id })
     guard(request, { hosts, names })
+    checkAddress(request.url)
     if (request.url.startsWith('/api/')) reply.header('cache-control', 'no-store')
   })
   app.addHook('onResponse', async (request, reply) => {

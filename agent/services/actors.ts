@@ -40,6 +40,16 @@ export function personOf(state: State, user: UserRow, token: TokenRow, sha256: s
   }
 }
 
+/** Somebody who asked a while ago, as they are by now; anonymous when they are gone. */
+export function asOfNow(state: State, actor: Actor): Actor {
+  if (actor.kind !== 'user') return actor
+  const row = state.users.get(actor.name)
+  if (!row || row.disabled) return { kind: 'anonymous' }
+  const { teams: _, ...rest } = actor
+  const teams = teamsOf(state, actor.name)
+  return { ...rest, rank: row.rank, ...(teams ? { teams } : {}) }
+}
+
 /** Tokens of people by digest and expiry; tokens of tasks by the attempt that runs now. */
 export class TokenReader {
   readonly #now: () => number

@@ -65,7 +65,7 @@ export function createImages(deps: ServiceDeps): ImageService {
       space.check()
       running++
       try {
-        const found = await read(deps, limited(body, maxUpload), { name, sha256 })
+        const found = await read(deps, limited(body, maxUpload), { name, sha256, most: maxUpload })
         for (const image of found) await take(deps, actor, image)
         return { items: found.map(({ digest }) => view(digest)) }
       } finally {
@@ -147,9 +147,9 @@ const unknownImage = (name: string) =>
 async function read(
   deps: ServiceDeps,
   body: Readable,
-  { name, sha256 }: Upload & { name?: string | undefined },
+  { name, sha256, most }: Upload & { name?: string | undefined; most: number },
 ) {
-  const stored = await storeArchive(body, deps.blobs)
+  const stored = await storeArchive(body, deps.blobs, most)
   if (sha256 !== undefined && sha256 !== stored.sha256)
     throw notAnArchive(`it has SHA-256 ${stored.sha256}, not ${sha256}`)
   return withNames(await contents(stored.files, deps.blobs), name)

@@ -1,7 +1,8 @@
 import { z } from 'zod'
-import { type Actor, type LogLine, ProblemError } from '../../contract/index.ts'
+import { type Actor, type LogLine, permits, ProblemError } from '../../contract/index.ts'
 import type { TaskRow } from '../cluster/state.ts'
-import { experimentFor, taskOf, tasksOf } from './access.ts'
+import { askedOf, experimentFor, taskOf, tasksOf } from './access.ts'
+import { asOfNow } from './actors.ts'
 import type { ServiceDeps } from './context.ts'
 import { type Start, TaskLog } from './task-log.ts'
 import { interleave, mergeInOrder } from './merge.ts'
@@ -44,7 +45,12 @@ export function createLogs({ cluster, streams }: ServiceDeps): LogService {
         new TaskLog(cluster, streams, task.id, signal).read(starts[at] ?? {}, query.follow),
       )
       const lines = query.follow ? interleave(sources, signal) : inParts(sources)
-      return withIds(filtered(lines, query), tasks, starts)
+      const allowed = () => {
+        const now = cluster.state()
+        const found = now.experiments.get(row.id)
+        return found !== undefined && permits(asOfNow(now, actor), 'log:read', askedOf(found))
+      }
+      return withIds(filtered(whileAllowed(lines, allowed, row.id), query), tasks, starts)
     },
   }
 }
@@ -67,6 +73,18 @@ async function* inParts(sources: readonly AsyncIterable<LogLine>[]): AsyncGenera
   const before = (a: LogLine, b: LogLine) => instant(a.time) < instant(b.time)
   for (let at = 0; at < sources.length; at += together)
     yield* mergeInOrder(sources.slice(at, at + together), before)
+}
+
+/** A log is followed for days; whoever may read it no longer gets no further line. */
+async function* whileAllowed(
+  lines: AsyncIterable<LogLine>,
+  allowed: () => boolean,
+  id: string,
+): AsyncGenerator<LogLine> {
+  for await (const line of lines) {
+    if (!allowed()) throw new ProblemError('not_found', `there is no experiment ${id}`)
+    yield line
+  }
 }
 
 async function* filtered(lines: AsyncIterable<LogLine>, query: LogQuery): AsyncGenerator<LogLine> {

@@ -13,6 +13,7 @@ import { demand } from './access.ts'
 import { type Consistency, type ServiceDeps, settled } from './context.ts'
 import { type Page, pageOf, type PageQuery } from './paging.ts'
 import { checkQuorumWithout } from './quorum.ts'
+import { nodeSeenBy } from './seen.ts'
 import { livenessOf, nodeView } from './views.ts'
 
 export interface NodeService {
@@ -52,14 +53,14 @@ export function createNodes({ cluster, now = Date.now }: ServiceDeps): NodeServi
       await settled(cluster, query.consistency)
       const state = cluster.state()
       const rows = [...state.nodes.values()].toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1))
-      const view = (row: NodeRow) => nodeView(cluster, state, row)
+      const view = (row: NodeRow) => nodeSeenBy(actor, state, nodeView(cluster, state, row))
       return pageOf(rows, query, 'ascending', keyOf, view, cluster.status().applied)
     },
     async get(actor, ref, { consistency }) {
       demand(actor, 'node:read')
       await settled(cluster, consistency)
       const state = cluster.state()
-      return nodeView(cluster, state, nodeFor(state, ref))
+      return nodeSeenBy(actor, state, nodeView(cluster, state, nodeFor(state, ref)))
     },
     async remove(actor, ref, { force }) {
       demand(actor, 'node:admin')

@@ -1,4 +1,11 @@
-import { type Actor, type Asked, type Event, type Explanation, permits } from '../../contract/index.ts'
+import {
+  type Actor,
+  type Asked,
+  type Event,
+  type Explanation,
+  type Node,
+  permits,
+} from '../../contract/index.ts'
 import type { ExperimentRow, State } from '../cluster/state.ts'
 import { askedOfSecret } from '../cluster/secret-access.ts'
 import { askedOf, mayRead, ownOf } from './access.ts'
@@ -63,5 +70,37 @@ export function explanationFor(actor: Actor, state: State, made: Explanation): E
     ahead: made.ahead.map(named),
     victims: made.victims.map(named),
     nodes: made.nodes.map((node) => ({ ...node, holders: node.holders.map(named) })),
+  }
+}
+
+type Live = Pick<Node, 'usage'>
+
+/** A node, whose GPUs are held by tasks that not everybody may know of. */
+export function nodeSeenBy(actor: Actor, state: Pick<State, 'tasks' | 'experiments'>, node: Node): Node {
+  const called = tasksFor(actor, state)
+  const gpus_held = node.gpus_held.map(({ uuid, task }) => ({ uuid, task: called(task) }))
+  return { ...liveSeenBy(actor, state, node), gpus_held }
+}
+
+/** Live figures tell which task a process on a GPU belongs to. */
+export function liveSeenBy<T extends Live>(
+  actor: Actor,
+  state: Pick<State, 'tasks' | 'experiments'>,
+  live: T,
+): T {
+  if (!live.usage?.gpus.some(({ processes }) => processes?.length)) return live
+  const called = tasksFor(actor, state)
+  const gpus = live.usage.gpus.map(({ processes, ...gpu }) => ({
+    ...gpu,
+    ...(processes ? { processes: processes.map((one) => (one.task ? { ...one, task: called(one.task) } : one)) } : {}),
+  })) // prettier-ignore
+  return { ...live, usage: { ...live.usage, gpus } }
+}
+
+function tasksFor(actor: Actor, { tasks, experiments }: Pick<State, 'tasks' | 'experiments'>) {
+  return (task: string): string => {
+    const row = experiments.get(tasks.get(task)?.workload ?? '')
+    if (row && mayRead(actor, row)) return task
+    return row ? `work of ${row.owner}` : 'work of others'
   }
 }

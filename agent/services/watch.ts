@@ -6,7 +6,7 @@ import { type Change, type ChangeKind, changesOf, keyOf } from './changes.ts'
 import { experimentView, livenessOf, nodeView } from './views.ts'
 import { demand, mayRead } from './access.ts'
 import { teamsOf } from './actors.ts'
-import { mayReadEvent } from './seen.ts'
+import { liveSeenBy, mayReadEvent, nodeSeenBy } from './seen.ts'
 
 const kinds = ['experiment', 'node', 'event', 'usage'] as const
 export type WatchKind = (typeof kinds)[number]
@@ -98,6 +98,7 @@ export class Watch implements WatchService {
       most: this.#limits.waiting,
       after,
       name,
+      actor,
     })
     this.#subscriptions.add(subscription)
     const end = () => this.#drop(subscription)
@@ -172,6 +173,7 @@ interface Watcher {
   readonly most: number
   readonly after: number
   readonly name: string | undefined
+  readonly actor: Actor
 }
 
 /** One reader. What waits for it is bounded: newer changes of an object replace older ones, and past that it ends. */
@@ -180,6 +182,7 @@ class Subscription {
   /** Whose it is; undefined when no person's. */
   readonly name: string | undefined
   readonly #sees: Watcher['sees']
+  readonly #actor: Actor
   readonly #wantsUsage: boolean
   readonly #most: number
   readonly #waiting = new Map<string, Change>()
@@ -189,7 +192,8 @@ class Subscription {
   #ended = false
   #wake = () => {}
 
-  constructor(cluster: Cluster, { sees, usage, most, after, name }: Watcher) {
+  constructor(cluster: Cluster, { sees, usage, most, after, name, actor }: Watcher) {
+    this.#actor = actor
     this.#cluster = cluster
     this.#sees = sees
     this.#wantsUsage = usage
@@ -253,7 +257,7 @@ class Subscription {
     if (this.#bookmarkDue) return this.#bookmark()
     if (!this.#usageDue || !this.#wantsUsage) return undefined
     this.#usageDue = false
-    return { data: usageOf(this.#cluster) }
+    return { data: usageOf(this.#cluster, this.#actor) }
   }
 
   /** Nothing waits, so everything this agent applied has been told. */
@@ -269,7 +273,7 @@ class Subscription {
   #item(change: Change, next: Change | undefined): WatchItem {
     const told = next?.index === change.index ? change.index - 1 : change.index
     this.#reached = Math.max(this.#reached, told)
-    return { id: String(this.#reached), data: eventOf(this.#cluster, change) }
+    return { id: String(this.#reached), data: eventOf(this.#cluster, this.#actor, change) }
   }
 }
 
@@ -301,13 +305,14 @@ function moved(before: State, after: State): string[] {
   return [...after.users.keys()].filter((name) => standing(before, name) !== standing(after, name))
 }
 
-function eventOf(cluster: Cluster, change: Change): WatchEvent {
+function eventOf(cluster: Cluster, actor: Actor, change: Change): WatchEvent {
   if (change.kind === 'event') return { kind: 'event', type: 'ADDED', object: change.event }
   const { type, state, index } = change
   if (change.kind === 'experiment')
     return { kind: 'experiment', type, object: withVersion(experimentView(state, change.row), type, index) }
   // A node shows what its tasks hold, so it changes with them, though its row does not.
-  return { kind: 'node', type, object: { ...nodeView(cluster, state, change.row), resource_version: index } }
+  const node = nodeSeenBy(actor, state, nodeView(cluster, state, change.row))
+  return { kind: 'node', type, object: { ...node, resource_version: index } }
 }
 
 /** What is gone is shown as it last was; that it went is newer than that. */
@@ -315,7 +320,8 @@ function withVersion(object: Experiment, type: Change['type'], index: number): E
   return type === 'DELETED' ? { ...object, resource_version: index } : object
 }
 
-function usageOf(cluster: Cluster): WatchEvent {
-  const object = [...cluster.state().nodes.keys()].map((node) => ({ node, ...livenessOf(cluster, node) }))
+function usageOf(cluster: Cluster, actor: Actor): WatchEvent {
+  const state = cluster.state()
+  const object = [...state.nodes.keys()].map((node) => ({ node, ...liveSeenBy(actor, state, livenessOf(cluster, node)) })) // prettier-ignore
   return { kind: 'usage', type: 'MODIFIED', object }
 }

@@ -83,6 +83,12 @@ function checkReason(
   throw refusal(victim, `it is of class ${victim.priority}`)
 }
 
+/** Its name is for those who may know of it; those who read of the other may not. */
+function calledFor(reader: Workload, { name, owner, team, visibility }: Workload): string {
+  const same = reader.owner === owner || (visibility === 'team' && team !== null && reader.team === team)
+  return same || visibility === 'everyone' ? name : `work of ${owner}`
+}
+
 const refusal = (workload: Workload, why: string) =>
   new ProblemError('conflict', `${workload.name} is not made to give way: ${why}`)
 
@@ -100,7 +106,7 @@ function yieldPlace(
   tx.event(
     'experiment.preempted',
     { kind: 'experiment', id },
-    `${name} gives way to ${preemptor.name}: ${reason.message}`,
+    `${name} gives way to ${calledFor(workload, preemptor)}: ${reason.message}`,
     reason,
   )
   for (const task of tasks) evictGang(tx, task, { cause: 'preempted', reason, grace_seconds, then: 'queue' })

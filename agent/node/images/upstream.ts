@@ -4,6 +4,7 @@ import { Agent, fetch, type Response } from 'undici'
 import { z } from 'zod'
 import { type ImageReference, ProblemError } from '../../../contract/index.ts'
 import type { RegistryRow, State } from '../../cluster/state.ts'
+import { guarded } from '../../outgoing.ts'
 import type { Manifest, Range, Shelf } from './registry.ts'
 
 export interface UpstreamOptions {
@@ -144,7 +145,7 @@ export class Upstream implements Shelf {
       ...(row.ca ? { ca: [row.ca] } : {}),
       rejectUnauthorized: !row.insecure,
     }
-    const dispatcher = new Agent({ connect, headersTimeout: 60_000, bodyTimeout: 60_000 })
+    const dispatcher = new Agent({ connect: guarded(connect), headersTimeout: 60_000, bodyTimeout: 60_000 })
     const schemes = row.insecure ? ['https', 'http'] : ['https']
     const made = { row, dispatcher, schemes, tokens: new Map<string, string>(), secret: undefined }
     this.#sessions.set(host, made)

@@ -1,6 +1,7 @@
 import * as client from 'openid-client'
 import { Agent, fetch as undiciFetch } from 'undici'
 import { type OidcSettings, ProblemError } from '../../../contract/index.ts'
+import { guarded } from '../../outgoing.ts'
 import { personFrom } from './claims.ts'
 import { KeyUnknown, translated } from './oidc-errors.ts'
 import type { Person } from './person.ts'
@@ -135,7 +136,7 @@ export class OidcClients {
 
 async function discover({ settings, secret }: OidcAccess): Promise<client.Configuration> {
   const dispatcher = new Agent({
-    connect: { timeout: 5000, ca: trusted(settings.ca) },
+    connect: guarded({ timeout: 5000, ca: trusted(settings.ca) }),
     maxResponseSize: 1024 * 1024,
   })
   const issuer = new URL(settings.issuer)

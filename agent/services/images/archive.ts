@@ -5,6 +5,7 @@ import { Readable } from 'node:stream'
 import { Parser, type ReadEntry } from 'tar'
 import { ProblemError } from '../../../contract/index.ts'
 import type { Blobs } from '../../store/store.ts'
+import { tooLarge } from '../blobs.ts'
 
 export interface StoredFile {
   readonly sha256: string
@@ -15,6 +16,8 @@ export interface StoredFile {
 export type Stored = ReadonlyMap<string, StoredFile>
 
 const mostEntries = 20_000
+/** Unpacked: a file of a few MB can hold terabytes of zeros. */
+const mostUnpacked = 64 * 1024 ** 3
 
 /**
  * Put every file of a tar (plain, gzip or zstd) into the blob store as it streams by: layers of gigabytes come before
@@ -24,8 +27,9 @@ const mostEntries = 20_000
 export async function storeArchive(
   source: Readable,
   blobs: Pick<Blobs, 'put'>,
+  most = mostUnpacked,
 ): Promise<{ files: Stored; sha256: string }> {
-  const taker = new EntryTaker(blobs)
+  const taker = new EntryTaker(blobs, most)
   const parser = new Parser({ strict: true, onReadEntry: (entry) => taker.take(entry) })
   const failed = new Promise<never>((_, reject) => parser.on('error', reject))
   failed.catch(() => undefined)
@@ -66,13 +70,16 @@ class EntryTaker {
   /** Rejects when an entry cannot be stored. */
   readonly failed: Promise<never>
   readonly #blobs: Pick<Blobs, 'put'>
+  readonly #most: number
+  #bytes = 0
   #fail: (error: unknown) => void = () => undefined
   #problem: unknown
   #work: Promise<void> = Promise.resolve()
   #current: ReadEntry | undefined
 
-  constructor(blobs: Pick<Blobs, 'put'>) {
+  constructor(blobs: Pick<Blobs, 'put'>, most: number) {
     this.#blobs = blobs
+    this.#most = most
     this.failed = new Promise((_, reject) => (this.#fail = reject))
     this.failed.catch(() => undefined)
   }
@@ -97,6 +104,9 @@ class EntryTaker {
     const at = path.posix.normalize(entry.path)
     if (this.files.size + this.links.size >= mostEntries)
       throw notAnArchive(`it holds more than ${mostEntries} files`)
+    this.#bytes += entry.size
+    // Before any of it is written.
+    if (this.#bytes > this.#most) throw tooLarge(this.#most)
     if (entry.type === 'SymbolicLink' || entry.type === 'Link') {
       const target = entry.linkpath ?? ''
       this.links.set(at, entry.type === 'Link' ? target : path.posix.join(path.posix.dirname(at), target))
