@@ -261,6 +261,7 @@ async function openCluster(basis: Basis, { machine, raftLog }: Stores, wire: Wir
   roster.onGone((other) => {
     wire.transport.forget(other)
     wire.peers.forget(other)
+    wire.listener.forget(other)
   })
   const inUse = () => machine.state.cluster.get(theCluster)?.key
   const keys = new KeyRing(folder.clusterKeys, inUse, (all) => writeClusterKeys(folder.path, all))

@@ -83,9 +83,15 @@ export function nodeVerbs(program: Command, tool: Tool): void {
         await client.call('nodes.remove', { params: { node: found.id }, query })
         const removed = { id: found.id, name: found.name, removed: true }
         print(tool.terminal, options.output, removed, () => `${plain(found.name)} (${found.id}) removed\n`)
+        if (found.role === 'voter') tool.terminal.err(keysOf(found.name))
       }),
     )
 }
+
+/** A voter's disk holds what opens every secret, and what signs certificates in anybody's name. */
+const keysOf = (name: string) =>
+  `${plain(name)} was a voter: its disk holds the cluster key. If anybody else may come by that disk, run \`submarine cluster rotate-key\`\n` +
+  'and replace the secrets that they could have read (docs/secrets.md).\n'
 
 export function eventVerbs(program: Command, tool: Tool): void {
   const event = program.command('event').description('what happened')

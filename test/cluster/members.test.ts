@@ -1,7 +1,10 @@
 import { once } from 'node:events'
-import { readdir, rename, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { connect } from 'node:tls'
 import { afterEach, describe, expect, it } from 'vitest'
+import { alpn } from '../../agent/cluster/wire/tls.ts'
 import { isAlive } from '../../agent/node/process/proc.ts'
 import { type Agent, eventually, Lab } from './lab.ts'
 
@@ -29,6 +32,24 @@ async function refusal(agent: Agent, how: string[] = []): Promise<{ code: number
   child.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()))
   const [code] = (await once(child, 'close')) as [number]
   return { code, said }
+}
+
+/** What an agent answers to whoever took the certificate and key off another's disk, by protocol. */
+async function answersTo(thief: Agent, at: Agent): Promise<Record<string, string>> {
+  const file = (name: string) => readFile(join(thief.data, 'tls', name))
+  const shown = { ca: await file('ca.pem'), cert: await file('node.pem'), key: await file('node.key') }
+  const said = async (protocol: string, line = '') => {
+    const socket = connect({ port: at.tls, host: '127.0.0.1', ...shown, ALPNProtocols: [protocol], checkServerIdentity: () => undefined }) // prettier-ignore
+    await once(socket, 'secureConnect')
+    socket.write(line)
+    return text(socket).catch((error: unknown) => String((error as NodeJS.ErrnoException).code))
+  }
+  return {
+    raft: await said(alpn.raft),
+    snapshot: await said(alpn.snapshot),
+    peer: await said(alpn.peer, 'GET /blobs/x HTTP/1.1\r\nhost: node-1\r\nconnection: close\r\n\r\n'),
+    renewal: await said(alpn.renew),
+  }
 }
 
 const ended = (agent: Agent) => eventually(`${agent.name} ends`, () => !agent.running)
@@ -60,7 +81,7 @@ describe('removing a node', () => {
     expect(Object.keys(await roles(here))).toHaveLength(2)
   })
 
-  it('by force counts its tasks as failed; its agent hears it, ends them, stops, and refuses to start again', async () => {
+  it('by force counts its tasks as failed; its agent hears it, ends them, stops, and refuses to start again; attack: its certificate opens nothing', async () => {
     const here = (lab = await Lab.start({ agents: 4 }))
     const { id } = await here.submit(endless('lost'))
     const running = await here.until(id, ({ state }) => state === 'Running')
@@ -80,6 +101,13 @@ describe('removing a node', () => {
       const now = await roles(here)
       return Object.keys(now).length === 3 && Object.values(now).every((role) => role === 'voter')
     })
+    for (const other of here.agents.filter((one) => one !== agent))
+      expect(await answersTo(agent, other)).toEqual({
+        raft: expect.stringMatching(/^(ECONNRESET)?$/) as string,
+        snapshot: expect.stringMatching(/^(ECONNRESET)?$/) as string,
+        peer: expect.stringContaining('"code":"removed"') as string,
+        renewal: expect.stringContaining('is not in the cluster') as string,
+      })
     const { items } = await here.client().call('events.list', {})
     expect(items.filter(({ code }) => code === 'node.removed').map(({ message }) => message)).toEqual([
       `admin removed node ${agent.name}`,

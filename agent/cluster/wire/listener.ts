@@ -35,7 +35,7 @@ export class Listener {
   readonly #options: ListenerOptions
   readonly #server: TlsServer
   readonly #sockets = new Set<Socket>()
-  readonly #members = new Map<number, number>()
+  readonly #members = new Map<number, Set<TLSSocket>>()
   readonly #refusals = new Map<string, string>()
 
   constructor(options: ListenerOptions) {
@@ -81,6 +81,17 @@ export class Listener {
     this.#server.setSecureContext(secureContext(credentials))
   }
 
+  /** The member was removed: its connections end, also those that are still saying hello. */
+  forget(member: number): void {
+    for (const socket of this.#members.get(member) ?? []) socket.destroy()
+    this.#members.delete(member)
+  }
+
+  /** How many connections a member has open. */
+  open(member: number): number {
+    return this.#members.get(member)?.size ?? 0
+  }
+
   /** Stops listening and drops every connection. The HTTP servers stay the caller's. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
@@ -107,11 +118,11 @@ export class Listener {
     const { member } = proof
     if (protocol !== alpn.peer && admits && !admits(member))
       return this.#refuse(socket, protocol, `member ${member} is not in the cluster`)
-    const open = this.#members.get(member) ?? 0
-    if (open >= (this.#options.maxSocketsPerMember ?? 512))
-      return this.#refuse(socket, protocol, `member ${member} has ${open} connections open`)
-    this.#members.set(member, open + 1)
-    socket.once('close', () => this.#members.set(member, (this.#members.get(member) ?? 1) - 1))
+    const open = this.#members.get(member) ?? new Set()
+    if (open.size >= (this.#options.maxSocketsPerMember ?? 512))
+      return this.#refuse(socket, protocol, `member ${member} has ${open.size} connections open`)
+    this.#members.set(member, open.add(socket))
+    socket.once('close', () => open.delete(socket))
     wire[protocol](socket, member)
   }
 

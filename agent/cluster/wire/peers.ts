@@ -57,7 +57,9 @@ export class PeerWire implements Peers {
 
   async request(node: string, request: PeerRequest): Promise<PeerResponse> {
     const member = this.#options.memberOf(node)
-    if (member === undefined) throw new ProblemError('node_unreachable', `${node} is no node of this cluster`)
+    // One that was removed could still answer, and must be told nothing more.
+    if (member === undefined || this.#options.admits?.(member) === false)
+      throw new ProblemError('node_unreachable', `${node} is no node of this cluster`)
     const headers = { ...request.headers, [addressHeader]: this.#options.self.advertised() }
     const response = await exchange(this.#agentOf(member), `member-${member}`, node, { ...request, headers })
     if (response.status < 400) return response
