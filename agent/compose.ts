@@ -6,6 +6,7 @@ import { ProblemError, type RuntimeName, type Usage } from '../contract/index.ts
 import { DiskStore, RaftDriver, levelDisk, systemEnv } from '../raft/index.ts'
 import { addressesOf } from './address.ts'
 import { Admission } from './cluster/admission.ts'
+import { CaRotation } from './cluster/ca-rotation.ts'
 import { Certificates } from './cluster/certificates.ts'
 import { forgetFounding, readFounding } from './cluster/entry/found.ts'
 import { type DataFolder, writeClusterKeys, writeCredentials } from './cluster/identity/data-folder.ts'
@@ -20,19 +21,20 @@ import { Membership } from './cluster/membership.ts'
 import { fetchImage, serveImage, useImage } from './cluster/rebuild.ts'
 import { ReplicaCheck } from './cluster/replica-check.ts'
 import { formatAddress } from './cluster/identity/address.ts'
+import { RenewalDoor } from './cluster/renewal-door.ts'
 import { Roster } from './cluster/roster.ts'
 import { nodeIdOf } from './cluster/rules/members.ts'
 import { Sealer } from './cluster/sealer.ts'
 import { ClusterSigner } from './cluster/signer.ts'
 import { ClusterStateMachine } from './cluster/state-machine.ts'
-import { theCluster } from './cluster/state.ts'
+import { type State, theCluster } from './cluster/state.ts'
 import { NodeWatch } from './cluster/node-watch/watch.ts'
 import { AddressBook } from './cluster/wire/address-book.ts'
 import { Heartbeat } from './cluster/wire/heartbeat.ts'
 import { Renewals } from './cluster/wire/renewals.ts'
 import { Listener } from './cluster/wire/listener.ts'
 import { PeerWire } from './cluster/wire/peers.ts'
-import { alpn } from './cluster/wire/tls.ts'
+import { alpn, dropDistrusted } from './cluster/wire/tls.ts'
 import { RaftTransport } from './cluster/wire/raft-transport.ts'
 import { departure } from './departure.ts'
 import { createHttp } from './http/server.ts'
@@ -206,6 +208,8 @@ async function openWire({ folder, log, started, address }: Basis, { nodes }: Sto
     member: identity.member,
     credentials: () => held.credentials,
     advertised: () => address.advertise,
+    dialled: new Set<TLSSocket>(),
+    metNewer: () => gate.metNewer(),
   }
   // A member that has just joined knows the others by their ids alone.
   const memberOf = (node: string) => nodes().get(node)?.member ?? memberIn(node)
@@ -213,6 +217,7 @@ async function openWire({ folder, log, started, address }: Basis, { nodes }: Sto
   const gate = {
     admits: (_member: number): boolean => false,
     renew: (socket: TLSSocket): void => void socket.destroy(),
+    metNewer: (): void => undefined,
   }
   const admits = (member: number) => gate.admits(member)
   const peers = started.add(
@@ -279,7 +284,8 @@ async function openCluster(basis: Basis, { machine, raftLog }: Stores, wire: Wir
     },
   })
   const signer = new ClusterSigner(() => machine.state, keys.current)
-  await keepCertified(basis, wire, raft, machine, signer)
+  await keepCertified(basis, wire, raft, cluster, signer)
+  const authority = new CaRotation({ cluster, keys })
   const backups = new Backups({
     cluster,
     image: () => machine.snapshot(),
@@ -288,7 +294,7 @@ async function openCluster(basis: Basis, { machine, raftLog }: Stores, wire: Wir
   })
   const sealer = new Sealer(cluster, keys)
   const admission = new Admission(cluster, signer)
-  return { raft, cluster, roster, handover, rotation, voters, backups, sealer, admission }
+  return { raft, cluster, roster, handover, rotation, authority, voters, backups, sealer, admission }
 }
 
 /** Before anybody is dialled a voter that was off for long has a new certificate; all others ask for theirs. */
@@ -296,33 +302,44 @@ async function keepCertified(
   { folder, log, started }: Basis,
   { self, addresses, listener, gate, held }: Wire,
   raft: RaftDriver,
-  machine: ClusterStateMachine,
+  cluster: Member,
   signer: ClusterSigner,
 ): Promise<void> {
+  const state = () => cluster.state()
+  const { node } = cluster.self
   const certificates = new Certificates({
     credentials: held.credentials,
     self,
-    state: () => machine.state,
-    voters: () => votersOf(raft, machine),
+    state,
+    voters: () => votersOf(raft, state()),
     addresses,
     signer,
+    report: (held) => cluster.propose({ type: 'node.certificate', node, ...held }, { kind: 'node', node }),
     keep: (credentials) => writeCredentials(folder.path, credentials),
     log,
   })
-  certificates.onRenewed((credentials) => {
+  certificates.onRenewed((credentials, distrusts) => {
     held.credentials = credentials
     listener.reload(credentials)
+    if (!distrusts) return
+    listener.distrust(credentials)
+    dropDistrusted(self.dialled, credentials)
   })
-  gate.renew = (socket) => certificates.answer(socket)
+  const door = new RenewalDoor({ self, state, signer, log })
+  gate.renew = (socket) => door.answer(socket)
+  gate.metNewer = () => certificates.metNewer()
+  cluster.onApplied(({ changed, restored }) => {
+    if (restored || changed.has('cluster') || changed.get('nodes')?.has(node)) void certificates.look()
+  })
   const looked = certificates.look()
   if (folder.clusterKeys.length > 0) await looked
   started.add(certificates, (it) => it.stop()).start()
 }
 
 /** The leader first, if one is known; then whoever else votes, or is a member at all. */
-function votersOf(raft: RaftDriver, machine: ClusterStateMachine): number[] {
+function votersOf(raft: RaftDriver, { nodes }: Pick<State, 'nodes'>): number[] {
   const { leader, conf } = raft.status()
-  const all = [...machine.state.nodes.values()].map(({ member }) => member)
+  const all = [...nodes.values()].map(({ member }) => member)
   return [...new Set([...(leader ? [leader] : []), ...conf.voters, ...all])]
 }
 
@@ -491,7 +508,7 @@ async function openDoors(
   { folder, options, log, started, address }: Basis,
   { space }: Stores,
   { http, listener }: Wire,
-  { cluster, admission, backups, sealer, rotation }: Core,
+  { cluster, admission, backups, sealer, rotation, authority }: Core,
   kept: Kept,
   monitor: Monitor,
 ): Promise<string | undefined> {
@@ -517,6 +534,7 @@ async function openDoors(
     open: (sealed, context) => sealer.open(sealed, context),
     backup: ({ key, kdf }) => backups.make({ key: Buffer.from(key, 'base64url'), kdf }),
     rotateKey: (actor) => rotation.rotate(actor),
+    authority,
     families: () => monitor.families(),
     strangers: (note) => strangers.add(note),
     version: agentVersion,

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
 import { formatDuration } from '../contract/duration.ts'
+import { followAuthority } from './connection/follow-authority.ts'
 import { type Connection, openConnection } from './connection/open.ts'
 import type { AgentModule } from './agent-module.ts'
 import { type Format, formats } from './output/print.ts'
@@ -64,6 +65,8 @@ export async function connected<T>(
   )
   try {
     const done = await job(connection)
+    // The work is done, and the old one goes on to do: another time, then.
+    await followAuthority(tool.terminal, connection).catch(() => undefined)
     if (options.local) tool.terminal.err(ageLine(connection.transport.copyAge))
     return done
   } finally {

@@ -9,6 +9,8 @@ export const eventCodes = {
   'cluster.created': { subject: 'cluster', meaning: 'The first agent made the cluster.' },
   'cluster.leader_changed': { subject: 'cluster', meaning: 'Another agent leads, and has for a moment.' },
   'cluster.key_rotated': { subject: 'cluster', meaning: 'Somebody replaced the cluster key; what it protects is wrapped by the new one.' },
+  'cluster.ca_replaced': { subject: 'cluster', meaning: 'Somebody replaced the certificate authority; the old one counts until all nodes have new certificates.' },
+  'cluster.ca_retired': { subject: 'cluster', meaning: 'The former certificate authority counts no more.' },
   'cluster.recovered': { subject: 'cluster', meaning: 'The cluster was founded anew from one member that outlived the majority.' },
   'cluster.restored': { subject: 'cluster', meaning: 'The cluster was made from a backup.' },
 

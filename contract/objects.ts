@@ -93,9 +93,19 @@ export const JoinReply = z
     node: z.string(),
     certificate: z.string(),
     ca: z.string(),
+    former_ca: z.string().optional().describe('Trusted too, while some nodes have certificates of it.'),
     peers: z.array(z.object({ member: z.int(), address: z.string() })),
   })
   .meta({ id: 'JoinReply' })
+/** Who signs the nodes' certificates. */
+export const Authority = z
+  .object({
+    ca_sha256: Sha256.describe('SHA-256 of the CA certificate (DER), lower-case hex.'),
+    former_sha256: Sha256.nullable().describe('The one before, while it counts too.'),
+    waiting: z.array(z.string()).describe('Names of nodes without a certificate of the new one.'),
+  })
+  .meta({ id: 'Authority' })
+export type Authority = z.infer<typeof Authority>
 export type JoinToken = z.infer<typeof JoinToken>
 export type JoinRequest = z.infer<typeof JoinRequest>
 export type JoinReply = z.infer<typeof JoinReply>

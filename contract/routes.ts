@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { Artifact, BackupRequest, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries, SignedIn, SignIn, Version, WatchEvent } from './objects.ts' // prettier-ignore
+import { Artifact, Authority, BackupRequest, Blob, Cluster, Event, Experiment, ExperimentPatch, JoinReply, JoinRequest, JoinToken, LogLine, MetricBatch, MetricSeries, SignedIn, SignIn, Version, WatchEvent } from './objects.ts' // prettier-ignore
 import { auditRoutes } from './audit-routes.ts'
 import { identityRoutes } from './identity-routes.ts'
 import { imageRoutes } from './image-routes.ts'
@@ -32,6 +32,8 @@ export const routes = {
 
   'cluster.backup': { method: 'POST', path: '/cluster/backup', summary: 'The whole replicated state at one index, sealed; what lies on nodes as files is not in it', access: 'cluster:admin', body: BackupRequest, status: 200, stream: 'bytes', problems: ['busy', 'node_unreachable'] },
   'cluster.rotate_key': { method: 'POST', path: '/cluster/key/rotate', summary: 'Replace the cluster key; what it protects is wrapped by the new one at once', access: 'cluster:admin', status: 204, problems: ['busy', 'conflict', 'node_unreachable', 'outcome_unknown'] },
+  'cluster.rotate_ca': { method: 'POST', path: '/cluster/ca/rotate', summary: 'Replace the certificate authority; the old one counts until all nodes have certificates of the new one', access: 'cluster:admin', status: 200, reply: Authority, problems: ['busy', 'conflict', 'outcome_unknown'] },
+  'cluster.finish_ca': { method: 'POST', path: '/cluster/ca/finish', summary: 'End what the former certificate authority counts for, although some nodes have no new certificate', access: 'cluster:admin', status: 200, reply: Authority, problems: ['conflict', 'outcome_unknown'] },
 
   'nodes.list': { method: 'GET', path: '/nodes', summary: 'All nodes with their live figures', access: 'node:read', query: z.object({ ...page, ...consistency }), status: 200, reply: pageOf(Node), problems: [] },
   'nodes.get': { method: 'GET', path: '/nodes/{node}', summary: 'One node, by id or name', access: 'node:read', query: z.object(consistency), status: 200, reply: Node, problems: ['not_found'] },

@@ -75,6 +75,7 @@ export class Admission {
       node,
       certificate,
       ca: row.ca,
+      ...(row.former_ca === undefined ? {} : { former_ca: row.former_ca }),
       peers: [...nodes.values()].map((peer) => ({ member: peer.member, address: peer.address })),
     }
   }

@@ -1,6 +1,7 @@
 import { actorName, ProblemError } from '../../contract/index.ts'
 import { type Audited, audited } from './audit/record.ts'
 import type { Command, Entry } from './commands.ts'
+import * as authority from './rules/authority.ts'
 import * as blobs from './rules/blobs.ts'
 import * as clusterKey from './rules/cluster-key.ts'
 import * as eviction from './rules/eviction.ts'
@@ -94,6 +95,9 @@ const rules: Rules = {
   'image.policy': images.setPolicy,
   'node.images': images.report,
   'policy.set': policy.set,
+  'authority.rotate': authority.rotate,
+  'authority.finish': authority.finish,
+  'node.certificate': authority.certificate,
   'clusterKey.rotate': clusterKey.rotate,
   'secret.put': secrets.put,
   'secret.delete': secrets.remove,

@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Map as ImmutableMap } from 'immutable'
 import { Certificates } from './certificates.ts'
+import { RenewalDoor } from './renewal-door.ts'
 import { createCa, type Credentials, type Pair, renewNode } from './identity/ca.ts'
 import type { NodeRow, State } from './state.ts'
 import { emptyState } from './transaction.ts'
@@ -22,6 +23,7 @@ async function stateOf(members: readonly number[]): Promise<State> {
 
 interface Made {
   certificates: Certificates
+  door: RenewalDoor
   kept: Credentials[]
   lines: Lines
 }
@@ -40,27 +42,30 @@ async function certificatesOf(
   const state = await stateOf(members)
   const kept: Credentials[] = []
   const lines = new Lines()
-  const certificates = new Certificates({
-    credentials: credentials ?? (await credentialsOf(member)),
+  const shared = {
     self: { cluster, member },
     state: () => state,
-    voters: () => [1],
-    addresses: { of: async () => [at] },
     signer: {
-      renew: async (cert, of) =>
+      renew: async (cert: string, of: { member: number; name: string }) =>
         hasKey ? renewNode(cert, { ca: authority, cluster, ...of, ips: [] }) : undefined,
     },
-    keep: async (next) => void kept.push(next),
     log: lines.log,
+  }
+  const certificates = new Certificates({
+    ...shared,
+    credentials: credentials ?? (await credentialsOf(member)),
+    voters: () => [1],
+    addresses: { of: async () => [at] },
+    keep: async (next) => void kept.push(next),
   })
   later(() => certificates.stop())
-  return { certificates, kept, lines }
+  return { certificates, door: new RenewalDoor(shared), kept, lines }
 }
 
 /** A voter with the cluster key, at its door. */
 async function voter(members = [1, 2]) {
-  const { certificates, lines } = await certificatesOf(1, { hasKey: true, members })
-  const agent = await startAgent(1, { listener: { renew: (socket) => certificates.answer(socket) } })
+  const { door, lines } = await certificatesOf(1, { hasKey: true, members })
+  const agent = await startAgent(1, { listener: { renew: (socket) => door.answer(socket) } })
   return { at: `127.0.0.1:${agent.port}`, lines, agent }
 }
 

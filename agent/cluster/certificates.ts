@@ -1,9 +1,18 @@
 import { X509Certificate } from 'node:crypto'
-import type { TLSSocket } from 'node:tls'
 import { text } from 'node:stream/consumers'
 import { z } from 'zod'
-import { belongTogether, type Credentials, memberOf } from './identity/ca.ts'
+import {
+  belongTogether,
+  bundle,
+  certificatesIn,
+  type Credentials,
+  fingerprint,
+  isNewer,
+  issuerOf,
+  keyFingerprint,
+} from './identity/ca.ts'
 import { nodeIdOf } from './rules/members.ts'
+import { placeOf, trustedBy } from './renewal-door.ts'
 import type { ClusterSigner } from './signer.ts'
 import { type State, theCluster } from './state.ts'
 import type { AddressBook } from './wire/address-book.ts'
@@ -19,45 +28,73 @@ interface Options {
   readonly signer: Pick<ClusterSigner, 'renew'>
   /** On disk before it is used. */
   readonly keep: (credentials: Credentials) => Promise<void>
+  /** Tells the cluster which certificate this node has; absent: it is not told. */
+  readonly report?: (certificate: Held) => Promise<unknown>
   readonly log: Log
   /** Wall clock, ms: what certificates are about. */
   readonly now?: () => number
   readonly everyMs?: number
 }
 
-const Answer = z.union([z.object({ certificate: z.string().max(20_000) }), z.object({ refused: z.string() })])
+/** A certificate by the fingerprints of its key and of its authority. */
+export interface Held {
+  readonly key: string
+  readonly ca: string
+}
+
+/** What holders of credentials are told of a change: `distrusts`, that an authority counts no more. */
+export type Renewed = (credentials: Credentials, distrusts: boolean) => void
+
+const pem = z.string().max(20_000)
+/** `ca`: the authorities that count, the newest first; left out by agents from before there could be several. */
+const Answer = z.union([
+  z.object({ certificate: pem, ca: pem.optional() }),
+  z.object({ refused: z.string() }),
+])
 const timeoutMs = 3_000
-/** Callers on this door may show certificates that are good for nothing else. */
-const mostCallers = 32
 
 /**
- * This node's certificate, renewed when a third of its life is left. A voter has the cluster key and signs for itself;
- * others ask a voter, over a door of its own at which an expired certificate of a known member will do. Nothing of it
- * needs a quorum, so a lab that was switched off for longer than certificates last starts again.
+ * This node's certificate, renewed when a third of its life is left or the cluster has a new authority. A voter has the
+ * cluster key and signs for itself; others ask a voter, over a door of its own at which an expired certificate of a known
+ * member will do, and one of an authority that counts no more, for the very key that the member is known by. Nothing of
+ * it needs a quorum, so a lab that was switched off for longer than certificates last starts again.
  */
 export class Certificates {
   readonly #options: Options
   readonly #now: () => number
-  readonly #listeners = new Set<(credentials: Credentials) => void>()
+  readonly #listeners = new Set<Renewed>()
   readonly #closing = new AbortController()
   #credentials: Credentials
-  #callers = 0
+  #onDisk: Credentials
+  /** Somebody has a certificate of an authority that this node's state knows nothing of. */
+  #outdated = false
+  #telling = false
   #timer: NodeJS.Timeout | undefined
   #looking: Promise<void> | undefined
+  #again = false
   #failure = ''
 
   constructor(options: Options) {
     this.#options = options
     this.#now = options.now ?? Date.now
-    this.#credentials = options.credentials
+    const { ca, ...own } = options.credentials
+    this.#credentials = { ...own, ca: bundle(ca) }
+    this.#onDisk = this.#credentials
   }
 
   get current(): Credentials {
     return this.#credentials
   }
 
-  onRenewed(listener: (credentials: Credentials) => void): void {
+  onRenewed(listener: Renewed): void {
     this.#listeners.add(listener)
+  }
+
+  /** Another member showed a certificate of an authority that is vouched for, but not known here. */
+  metNewer(): void {
+    if (this.#outdated) return
+    this.#outdated = true
+    void this.look()
   }
 
   start(): void {
@@ -71,22 +108,28 @@ export class Certificates {
 
   /** Renew it if that is due; never throws, for it is tried again. */
   look(): Promise<void> {
-    this.#looking ??= this.#look().finally(() => (this.#looking = undefined))
+    // What changed since the one that is under way began is looked at after it.
+    if (this.#looking) this.#again = true
+    this.#looking ??= this.#lookUntilDone().finally(() => (this.#looking = undefined))
     return this.#looking
   }
 
+  async #lookUntilDone(): Promise<void> {
+    do {
+      this.#again = false
+      await this.#look()
+    } while (this.#again && !this.#closing.signal.aborted)
+  }
+
   async #look(): Promise<void> {
-    if (!isDue(this.#credentials.cert, this.#now())) return
-    const { log, keep } = this.#options
+    this.#trustAsTold()
+    const { log } = this.#options
     try {
-      const cert = await this.#renewed()
-      const next = { ...this.#credentials, cert }
-      if (!belongTogether(next)) throw new Error('the new certificate is not for this key and authority')
-      await keep(next)
-      this.#credentials = next
+      if (this.#isDue()) await this.#renew()
+      // Until there was another certificate the old one's authority had to stay, for this folder to open.
+      if (this.#forDisk(this.#credentials).ca !== this.#onDisk.ca) await this.#save(this.#credentials)
+      this.#tell()
       this.#failure = ''
-      for (const listener of this.#listeners) listener(next)
-      log.info({ expires: new X509Certificate(cert).validTo }, 'the certificate of this node was renewed')
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error)
       if (reason === this.#failure) return
@@ -99,10 +142,87 @@ export class Certificates {
     }
   }
 
-  async #renewed(): Promise<string> {
-    const { self, signer, voters } = this.#options
-    const own = await signer.renew(this.#credentials.cert, this.#placeOf(self.member))
-    if (own !== undefined) return own
+  /** What counts is the replicated state's to say, but for a node that was away: that heard of what came after at a door. */
+  #trustAsTold(): void {
+    const row = this.#options.state().cluster.get(theCluster)
+    const [newest] = certificatesIn(this.#credentials.ca)
+    if (!row || newest === undefined || isNewer(newest, row.ca)) return
+    const ca = trustedBy(row)
+    if (ca === this.#credentials.ca) return
+    this.#outdated = false
+    this.#use({ ...this.#credentials, ca })
+  }
+
+  #isDue(): boolean {
+    const { ca, cert } = this.#credentials
+    const isOfNewest = issuerOf(cert, certificatesIn(ca).slice(0, 1)) !== undefined
+    return this.#outdated || !isOfNewest || isDue(cert, this.#now())
+  }
+
+  async #renew(): Promise<void> {
+    const { cert, ca = this.#credentials.ca } = await this.#renewed()
+    const next = { ...this.#credentials, cert, ca: this.#withNewer(ca) }
+    const [newest = ''] = certificatesIn(next.ca)
+    if (!belongTogether({ ...next, ca: newest }))
+      throw new Error('the new certificate is not for this key and the newest authority')
+    await this.#save(next)
+    this.#outdated = false
+    this.#use(next)
+    this.#options.log.info(
+      { expires: new X509Certificate(cert).validTo },
+      'the certificate of this node was renewed',
+    )
+  }
+
+  /** What another agent says that counts: only what is newer is news. */
+  #withNewer(told: string): string {
+    const [held = ''] = certificatesIn(this.#credentials.ca)
+    const [newest] = certificatesIn(told)
+    return newest !== undefined && isNewer(newest, held)
+      ? bundle(told, this.#credentials.ca)
+      : this.#credentials.ca
+  }
+
+  #use(next: Credentials): void {
+    const now = new Set(certificatesIn(next.ca))
+    const distrusts = certificatesIn(this.#credentials.ca).some((ca) => !now.has(ca))
+    this.#credentials = next
+    for (const listener of this.#listeners) listener(next, distrusts)
+  }
+
+  /** On the disk the authority of the certificate that is there stays beside it. */
+  #forDisk(next: Credentials): Credentials {
+    const { ca, cert } = this.#onDisk
+    return { ...next, ca: bundle(next.ca, issuerOf(cert, certificatesIn(ca)) ?? '') }
+  }
+
+  async #save(next: Credentials): Promise<void> {
+    const kept = this.#forDisk(next)
+    await this.#options.keep(kept)
+    this.#onDisk = kept
+  }
+
+  /** The cluster waits for this before it forgets the former authority. Without a majority it is told later. */
+  #tell(): void {
+    const { state, self, report, log } = this.#options
+    const { ca, cert } = this.#credentials
+    const issuer = issuerOf(cert, certificatesIn(ca))
+    const row = state().nodes.get(nodeIdOf(self.member))
+    if (!report || this.#telling || !row || issuer === undefined) return
+    const held = { key: keyFingerprint(cert), ca: fingerprint(issuer) }
+    if (row.certificate?.key === held.key && row.certificate.ca === held.ca) return
+    this.#telling = true
+    report(held)
+      .catch((error: unknown) => log.debug({ error: String(error) }, 'the certificate could not be told'))
+      .finally(() => (this.#telling = false))
+  }
+
+  async #renewed(): Promise<{ cert: string; ca?: string | undefined }> {
+    const { self, signer, state, voters } = this.#options
+    const own = this.#outdated
+      ? undefined
+      : await signer.renew(this.#credentials.cert, placeOf(state(), self.member))
+    if (own !== undefined) return { cert: own }
     const reasons: string[] = []
     for (const member of voters()) {
       if (member === self.member) continue
@@ -115,7 +235,7 @@ export class Certificates {
     throw new Error(reasons.join('; ') || 'no voter is known')
   }
 
-  async #ask(member: number): Promise<string> {
+  async #ask(member: number): Promise<{ cert: string; ca?: string | undefined }> {
     const { self, addresses } = this.#options
     const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(timeoutMs)])
     const target = { member, protocol: alpn.renew, timeoutMs, signal }
@@ -130,47 +250,14 @@ export class Certificates {
     try {
       const answer = Answer.parse(JSON.parse(await text(socket)))
       if ('refused' in answer) throw new Error(answer.refused)
-      return answer.certificate
+      const { certificate: cert, ca = this.#credentials.ca } = answer
+      if (issuerOf(cert, certificatesIn(this.#withNewer(ca)).slice(0, 1)) === undefined)
+        throw new Error('it does not know the newest authority yet')
+      return { cert, ca }
     } finally {
       signal.removeEventListener('abort', end)
       socket.destroy()
     }
-  }
-
-  /** A caller on `alpn.renew`: it has proven to hold the key of the certificate it shows, and nothing more. */
-  answer(socket: TLSSocket): void {
-    if (this.#callers >= mostCallers) return void socket.destroy()
-    this.#callers++
-    socket.setTimeout(timeoutMs, () => socket.destroy())
-    socket.once('close', () => this.#callers--)
-    this.#sign(socket.getPeerX509Certificate()).then(
-      (certificate) => socket.end(JSON.stringify({ certificate })),
-      (error: unknown) =>
-        socket.end(JSON.stringify({ refused: error instanceof Error ? error.message : String(error) })),
-    )
-  }
-
-  async #sign(cert: X509Certificate | undefined): Promise<string> {
-    const { self, state, signer, log } = this.#options
-    const ca = state().cluster.get(theCluster)?.ca
-    const named = cert && memberOf(cert)
-    const issuer = ca === undefined ? undefined : new X509Certificate(ca)
-    // Its dates are the only thing about it that may be wrong.
-    const isOurs = issuer && cert?.checkIssued(issuer) && cert.verify(issuer.publicKey)
-    if (!cert || !isOurs || named?.cluster !== self.cluster)
-      throw new Error('no certificate of this cluster was shown')
-    if (!state().nodes.has(nodeIdOf(named.member)))
-      throw new Error(`member ${named.member} is not in the cluster`)
-    const renewed = await signer.renew(cert.toString(), this.#placeOf(named.member))
-    if (renewed === undefined) throw new Error('this agent has no cluster key and cannot sign certificates')
-    log.info({ member: named.member }, 'signed a new certificate for a member')
-    return renewed
-  }
-
-  #placeOf(member: number): { member: number; name: string; address: string } {
-    const { name = `member-${member}`, address = '' } =
-      this.#options.state().nodes.get(nodeIdOf(member)) ?? {}
-    return { member, name, address }
   }
 }
 

@@ -11,6 +11,7 @@ import type {
 } from '../../contract/index.ts'
 import type { Origin } from './audit/origin.ts'
 import type { AttemptCommand } from './commands/attempt.ts'
+import type { AuthorityCommand } from './commands/authority.ts'
 import type { AuditCommand } from './commands/audit.ts'
 import type { IdentityCommand } from './commands/identity.ts'
 import type { MonitoringCommand } from './commands/monitoring.ts'
@@ -74,6 +75,7 @@ export type Command =
   | TaskReport
   | AttemptCommand
   | AuditCommand
+  | AuthorityCommand
   | MonitoringCommand
   | NodeCommand
   | ImageCommand

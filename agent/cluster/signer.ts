@@ -1,5 +1,5 @@
 import { parseAddress } from './identity/address.ts'
-import { checkRequest, type Pair, renewNode, signNode } from './identity/ca.ts'
+import { bundle, checkRequest, type Pair, renewNode, signNode } from './identity/ca.ts'
 import { openEnvelope } from './identity/envelope.ts'
 import { sha256Of } from './identity/seal.ts'
 import { ProblemError } from '../../contract/index.ts'
@@ -25,11 +25,14 @@ export class ClusterSigner implements Signer {
     return checkRequest(request)
   }
 
+  /** With the links after it by which whoever trusts an older authority follows. */
   async sign(request: string, of: { member: number; name: string; address: string }): Promise<string> {
     const authority = this.#authority()
     if (!authority)
       throw new ProblemError('no_leader', 'this agent has no cluster key and cannot sign certificates')
-    return signNode({ ...authority, request, member: of.member, name: of.name, ips: ipsOf(of.address) })
+    const { links, ...by } = authority
+    const names = { member: of.member, name: of.name, ips: ipsOf(of.address) }
+    return bundle(await signNode({ ...by, request, ...names }), ...links)
   }
 
   /** The certificate once more; undefined where the cluster key is not. */
@@ -38,18 +41,20 @@ export class ClusterSigner implements Signer {
     of: { member: number; name: string; address: string },
   ): Promise<string | undefined> {
     const authority = this.#authority()
-    return (
-      authority && renewNode(cert, { ...authority, member: of.member, name: of.name, ips: ipsOf(of.address) })
-    )
+    if (!authority) return undefined
+    const { links, ...by } = authority
+    const names = { member: of.member, name: of.name, ips: ipsOf(of.address) }
+    return bundle(await renewNode(cert, { ...by, ...names }), ...links)
   }
 
-  #authority(): { ca: Pair; cluster: string } | undefined {
+  #authority(): { ca: Pair; cluster: string; links: readonly string[] } | undefined {
     const row = this.#state().cluster.get(theCluster)
     const key = this.#clusterKey()
     if (!row || !key) return undefined
     return {
       ca: { cert: row.ca, key: openEnvelope(key, row.sealed_ca_key, caKeyContext(row.id)) },
       cluster: row.id,
+      links: row.ca_links ?? [],
     }
   }
 }

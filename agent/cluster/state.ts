@@ -36,6 +36,10 @@ export interface ClusterRow extends Versioned {
   readonly created_at: string
   /** The cluster's CA certificate, PEM. */
   readonly ca: string
+  /** The one before, while nodes have certificates of it: trusted too. */
+  readonly former_ca?: string
+  /** By which older authorities vouch for newer ones, the newest first: shown along, so that who trusts an old one follows. */
+  readonly ca_links?: readonly string[]
   /** The CA's private key, sealed by the cluster key: only voters can open it. */
   readonly sealed_ca_key: string
   /** Id of the cluster key in use; absent before the first rotation. */
@@ -127,6 +131,8 @@ export interface NodeRow extends Versioned {
   /** What is wrong with its copy of the state; absent or null when nothing is known to be. */
   readonly state_differs?: string | null
   readonly labels?: Readonly<Record<string, string>>
+  /** The key of its certificates, which never changes, and the authority of the one it has: SHA-256, hex. */
+  readonly certificate?: { readonly key: string; readonly ca: string }
   /** Takes nothing new; absent or null: it does. */
   readonly cordon?: Cordon | null
   /** Kernel's boot id: another one means that nothing of before still runs. */

@@ -72,6 +72,8 @@ export function createHandlers(services: Services): Handlers {
     'cluster.join': ({ body }) => cluster.join(body),
 
     'cluster.rotate_key': ({ actor }) => cluster.rotateKey(actor),
+    'cluster.rotate_ca': ({ actor }) => cluster.rotateCa(actor),
+    'cluster.finish_ca': ({ actor }) => cluster.finishCa(actor),
     'cluster.backup': async ({ actor, body }) => {
       const bytes = await cluster.backup(actor, body)
       await services.audit.note(actor, backupTaken)

@@ -89,7 +89,10 @@ function addHooks(app: FastifyInstance, deps: HttpDeps): void {
     reply.headers({ ...securityHeaders, 'x-request-id': request.id })
     guard(request, { hosts, names })
     checkAddress(request.url)
-    if (request.url.startsWith('/api/')) reply.header('cache-control', 'no-store')
+    if (!request.url.startsWith('/api/')) return
+    reply.header('cache-control', 'no-store')
+    const ca = deps.services.cluster.replacedCa()
+    if (ca !== undefined) reply.header('submarine-ca', ca)
   })
   app.addHook('onResponse', async (request, reply) => {
     const { method, url } = request

@@ -40,7 +40,10 @@ export function regroup(state: State, index: number, at: string, group: NewGroup
   const row = tx.need('cluster', theCluster, 'cluster')
   const member = row.next_member
   const node = nodeIdOf(member)
-  tx.put('cluster', theCluster, { ...row, ...group.cluster, next_member: member + 1 })
+  const { former_ca: _, ca_links, ...kept } = row
+  // Who trusts an older authority goes on to follow, unless this one has nothing to do with it.
+  const links = ca_links && row.ca === group.cluster.ca ? { ca_links } : {}
+  tx.put('cluster', theCluster, { ...kept, ...links, ...group.cluster, next_member: member + 1 })
   tx.event(group.event.code, { kind: 'cluster', id: group.cluster.id }, group.event.message)
   for (const key of tx.state.joinTokens.keys()) tx.delete('joinTokens', key)
   if (!group.keepTokens) for (const key of tx.state.tokens.keys()) tx.delete('tokens', key)

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { openApi, ProblemError } from '../../contract/index.ts'
-import type { Actor, BackupRequest, Cluster as ClusterView, JoinReply, JoinRequest, JoinToken, Version } from '../../contract/index.ts' // prettier-ignore
+import type { Actor, Authority, BackupRequest, Cluster as ClusterView, JoinReply, JoinRequest, JoinToken, Version } from '../../contract/index.ts' // prettier-ignore
 import type { Cluster } from '../cluster/cluster.ts'
 import { fingerprint } from '../cluster/identity/ca.ts'
 import { encodeJoinToken } from '../cluster/identity/join-token.ts'
 import { sha256Of } from '../cluster/identity/seal.ts'
-import { type ClusterRow, theCluster } from '../cluster/state.ts'
+import { withoutCertificate } from '../cluster/rules/authority.ts'
+import { type ClusterRow, type State, theCluster } from '../cluster/state.ts'
 import { demand } from './access.ts'
 import { type Consistency, type ServiceDeps, settled } from './context.ts'
 import { livenessOf, roleOf } from './views.ts'
@@ -23,6 +24,10 @@ export interface ClusterService {
   join(request: JoinRequest): Promise<JoinReply>
   backup(actor: Actor, request: BackupRequest): Promise<AsyncIterable<Uint8Array>>
   rotateKey(actor: Actor): Promise<void>
+  rotateCa(actor: Actor): Promise<Authority>
+  finishCa(actor: Actor): Promise<Authority>
+  /** The CA's fingerprint, once it is not the one that the cluster began with: for clients who know an older one. */
+  replacedCa(): string | undefined
   /** HOST:PORT of every node. */
   addresses(): string[]
   /** What this agent's own copy is as new as. */
@@ -36,6 +41,7 @@ export interface ClusterService {
 export function createClusterService(deps: ServiceDeps): ClusterService {
   const { cluster, space, admit, backup, now = Date.now } = deps
   const document = openApi(deps.version)
+  const replacedCa = replacedCas()
 
   function own(): ClusterRow {
     const row = cluster.state().cluster.get(theCluster)
@@ -73,6 +79,17 @@ export function createClusterService(deps: ServiceDeps): ClusterService {
       demand(actor, 'cluster:admin')
       await deps.rotateKey(actor)
     },
+    async rotateCa(actor) {
+      demand(actor, 'cluster:admin')
+      await deps.authority.rotate(actor)
+      return authorityOf(cluster.state(), own())
+    },
+    async finishCa(actor) {
+      demand(actor, 'cluster:admin')
+      await deps.authority.finish(actor)
+      return authorityOf(cluster.state(), own())
+    },
+    replacedCa: () => replacedCa(cluster.state().cluster.get(theCluster)),
     appliedIndex: () => cluster.status().applied,
     copyAge: () => copyAge(cluster),
     ready() {
@@ -80,6 +97,24 @@ export function createClusterService(deps: ServiceDeps): ClusterService {
       const disk_low = space.low()
       return { ready: leader !== null && !disk_low, leader, disk_low }
     },
+  }
+}
+
+function authorityOf(state: State, { ca, former_ca }: ClusterRow): Authority {
+  return {
+    ca_sha256: fingerprint(ca),
+    former_sha256: former_ca === undefined ? null : fingerprint(former_ca),
+    waiting: former_ca === undefined ? [] : withoutCertificate(state),
+  }
+}
+
+/** Of each answer, so it is worked out once for each authority. */
+function replacedCas(): (row: ClusterRow | undefined) => string | undefined {
+  let known: { readonly ca: string; readonly sha256: string } | undefined
+  return (row) => {
+    if (!row?.ca_links?.length) return undefined
+    if (known?.ca !== row.ca) known = { ca: row.ca, sha256: fingerprint(row.ca) }
+    return known.sha256
   }
 }
 

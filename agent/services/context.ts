@@ -1,4 +1,5 @@
 import type { Actor, BackupRequest, JoinReply, JoinRequest } from '../../contract/index.ts'
+import type { CaRotation } from '../cluster/ca-rotation.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { AuditNote } from '../cluster/commands/audit.ts'
 import type { Family } from '../monitoring/family.ts'
@@ -21,6 +22,8 @@ export interface ServiceDeps {
   readonly backup: (request: BackupRequest) => Promise<AsyncIterable<Uint8Array>>
   /** Replaces the cluster key, and wraps by the new one whatever the old one protects. */
   readonly rotateKey: (actor: Actor) => Promise<void>
+  /** Who signs the nodes' certificates. */
+  readonly authority: Pick<CaRotation, 'rotate' | 'finish'>
   /** This agent's metrics, as they are now. */
   readonly families: () => readonly Family[]
   /** Seals a text by the cluster key, here or on a voter. */

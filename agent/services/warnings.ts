@@ -1,12 +1,28 @@
 import type { Cluster } from '../cluster/cluster.ts'
-import type { NodeRow } from '../cluster/state.ts'
+import { withoutCertificate } from '../cluster/rules/authority.ts'
+import { type NodeRow, theCluster } from '../cluster/state.ts'
 import { deviceFaults } from '../cluster/rules/devices.ts'
 import { livenessOf } from './views.ts'
 
 /** What an admin should know about the cluster's health, in words, gravest first. */
 export function warningsOf(cluster: Cluster): string[] {
   const nodes = [...cluster.state().nodes.values()].toSorted((a, b) => a.member - b.member)
-  return [...aboutLeader(cluster, nodes), ...aboutSize(cluster, nodes), ...aboutNodes(cluster, nodes)]
+  return [
+    ...aboutLeader(cluster, nodes),
+    ...aboutSize(cluster, nodes),
+    ...aboutNodes(cluster, nodes),
+    ...aboutAuthority(cluster),
+  ]
+}
+
+function aboutAuthority(cluster: Cluster): string[] {
+  const state = cluster.state()
+  if (state.cluster.get(theCluster)?.former_ca === undefined) return []
+  const late = withoutCertificate(state).join(', ')
+  return [
+    `The certificate authority is being replaced, and the old one still counts: ${late} ` +
+      'will have a new certificate when the agent there runs. `submarine cluster rotate-ca --finish` ends it before that.',
+  ]
 }
 
 function aboutLeader(cluster: Cluster, nodes: readonly NodeRow[]): string[] {

@@ -38,6 +38,7 @@ export class Transport {
   #at = 0
   #answered = false
   #copyAge: number | 'unknown' | undefined
+  #replacedBy: string | undefined
   #dispatcher: Agent
   constructor(options: TransportOptions) {
     this.#options = options
@@ -47,6 +48,16 @@ export class Transport {
 
   get addresses(): readonly string[] {
     return this.#known
+  }
+
+  /** The only authority that is trusted, PEM. */
+  get ca(): string | undefined {
+    return this.#options.ca
+  }
+
+  /** SHA-256 of the cluster's authority, where an agent said that it is not the first one any more. */
+  get replacedBy(): string | undefined {
+    return this.#replacedBy
   }
 
   /** Seconds: how old the oldest copy is that answered a local read; undefined when none did. */
@@ -115,6 +126,7 @@ export class Transport {
       const response = await fetchInTime(origin + path, init, this.#dispatcher, deadline)
       const why = response.status === 503 ? passing.exec(await response.clone().text())?.[1] : undefined
       this.#noteAge(response.headers.get('submarine-age'))
+      this.#replacedBy = response.headers.get('submarine-ca') ?? this.#replacedBy
       if (why) failures.reasons.set(origin, passingWords[why] ?? why)
       return { response, passing: why !== undefined }
     } catch (error) {

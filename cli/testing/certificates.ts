@@ -5,8 +5,8 @@ import * as x509 from '@peculiar/x509'
 x509.cryptoProvider.set(webcrypto)
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
 const makeKeys = () => webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
-const validity = () => ({
-  notBefore: new Date(Date.now() - 60_000),
+const validity = (since = Date.now() - 60_000) => ({
+  notBefore: new Date(since),
   notAfter: new Date(Date.now() + 3_600_000),
 })
 
@@ -18,11 +18,11 @@ export interface TestAuthority {
 }
 
 /** A private certificate authority as a cluster has one, made for one test run. */
-export async function makeAuthority(name = 'test cluster'): Promise<TestAuthority> {
+export async function makeAuthority(name = 'test cluster', since?: number): Promise<TestAuthority> {
   const keys = await makeKeys()
   const root = await x509.X509CertificateGenerator.createSelfSigned({
     name: `CN=${name}`,
-    ...validity(),
+    ...validity(since),
     keys,
     signingAlgorithm: algorithm,
     extensions: [new x509.BasicConstraintsExtension(true, 0, true)],

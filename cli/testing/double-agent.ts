@@ -76,6 +76,7 @@ export class DoubleAgent {
       const bytes = Buffer.isBuffer(reply)
       res.writeHead(status, {
         'content-type': bytes ? 'application/octet-stream' : 'application/json',
+        ...(this.cluster.replacement ? { 'submarine-ca': this.cluster.replacement.sha256 } : {}),
         ...headers,
       })
       if (bytes && reply.length > this.cutBytesAt)
@@ -116,7 +117,8 @@ export class DoubleAgent {
     const c = this.cluster
     const page = (items: unknown[]) => [200, { items, next_page_token: null, resource_version: 7 }] as [number, unknown]
     const json = () => JSON.parse(body.toString() || 'null') as Record<string, unknown>
-    const ca = { pem: c.authority?.ca ?? '', sha256: c.authority?.sha256 ?? '' }
+    const { ca: pem = '', sha256 = '' } = c.replacement ?? c.authority ?? {}
+    const ca = { pem, sha256 }
     switch (id) {
       case 'version.get': return [200, { product: 'submarine-docker-cluster', version: '0', api: 'v2', cluster: { id: 'c1', name: 'lab' }, node: { id: 'n1', name: 'node-1' }, ca_sha256: ca.sha256, demo: false }]
       case 'ca.get': return [200, Buffer.from(ca.pem)]

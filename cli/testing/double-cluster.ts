@@ -17,6 +17,8 @@ export class DoubleCluster {
   readonly byKey = new Map<string, Experiment>()
   readonly tokens = new Set(['known-token'])
   readonly authority: TestAuthority | undefined
+  /** What it says that its authority is by now; its agents' certificates stay those of the first one. */
+  replacement: Pick<TestAuthority, 'ca' | 'sha256'> | undefined
   constructor(authority?: TestAuthority) {
     this.authority = authority
   }

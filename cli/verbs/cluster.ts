@@ -1,6 +1,8 @@
 import type { Command } from 'commander'
+import type { Authority } from '../../contract/objects.ts'
 import { loadConfig, saveConfig } from '../connection/config.ts'
 import { type Connection, memberOrigins } from '../connection/open.ts'
+import { formatFingerprint } from '../connection/trust.ts'
 import { clusterDetails, eventLine, nodeDetails, nodeTable } from '../output/describe.ts'
 import { print, printItem } from '../output/print.ts'
 import { counted, plain, properties } from '../output/table.ts'
@@ -46,6 +48,7 @@ export function clusterVerbs(program: Command, tool: Tool): void {
         print(tool.terminal, options.output, { rotated: true }, () => done)
       }),
   )
+  authorityVerb(cluster, tool)
   monitoringVerbs(cluster, tool)
   backupVerbs(cluster, tool)
   recoveryVerbs(cluster, tool)
@@ -88,10 +91,30 @@ export function nodeVerbs(program: Command, tool: Tool): void {
     )
 }
 
+function authorityVerb(cluster: Command, tool: Tool): void {
+  verb(cluster, 'rotate-ca', "replace the authority that signs the agents' certificates")
+    .option('--finish', 'the old one counts no more, although some nodes have no new certificate yet')
+    .action((options: CommonOptions & { finish?: boolean }) =>
+      connected(tool, options, async ({ client }) => {
+        const route = options.finish ? 'cluster.finish_ca' : 'cluster.rotate_ca'
+        const authority = await client.call(route, {})
+        print(tool.terminal, options.output, authority, () => authorityText(authority))
+      }),
+    )
+}
+
+function authorityText({ ca_sha256, former_sha256, waiting }: Authority): string {
+  const known = `The cluster's CA certificate has the SHA-256 fingerprint\n  ${formatFingerprint(ca_sha256)}\n`
+  if (former_sha256 === null) return `${known}The old one counts no more.\n`
+  const names = plain(waiting.join(', '))
+  return `${known}The old one counts until all nodes have new certificates, in a moment where agents run: ${names}.\n`
+}
+
 /** A voter's disk holds what opens every secret, and what signs certificates in anybody's name. */
 const keysOf = (name: string) =>
-  `${plain(name)} was a voter: its disk holds the cluster key. If anybody else may come by that disk, run \`submarine cluster rotate-key\`\n` +
-  'and replace the secrets that they could have read (docs/secrets.md).\n'
+  `${plain(name)} was a voter: its disk holds the cluster key, and with it the key of the certificate authority. If anybody else may\n` +
+  'come by that disk, run `submarine cluster rotate-key` and `submarine cluster rotate-ca`, and replace the secrets that they could\n' +
+  'have read (docs/secrets.md).\n'
 
 export function eventVerbs(program: Command, tool: Tool): void {
   const event = program.command('event').description('what happened')

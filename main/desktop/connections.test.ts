@@ -8,7 +8,7 @@ import { DoubleCluster } from '../../cli/testing/double-cluster.ts'
 import type { Handlers } from '../bridge/serve.ts'
 import { createConnections, learnMembers } from './connections.ts'
 import { CurrentCluster } from './current-cluster.ts'
-import { ProfileStore } from './profiles.ts'
+import { type Profile, ProfileStore } from './profiles.ts'
 
 let folder: string
 let doubles: DoubleCluster
@@ -66,6 +66,19 @@ describe('connections', () => {
     await learnMembers(store, cluster)
     expect(store.current?.addresses).toEqual([origin(0), origin(1)])
     expect(await readFile(file(), 'utf8')).not.toContain('known-token')
+  })
+
+  it('follow the cluster to the authority that took the place of the confirmed one, and not back', async () => {
+    await add()
+    cluster.signedIn('known-token')
+    const next = await makeAuthority('test cluster', Date.now() - 30_000)
+    doubles.replacement = next
+    await learnMembers(store, cluster)
+    expect(store.current).toMatchObject({ ca: `${next.ca}\n`, fingerprint: next.sha256 })
+    await cluster.show({ ...(store.current as Profile), ca: doubles.authority?.ca })
+    doubles.replacement = await makeAuthority('test cluster', Date.now() - 90_000)
+    await learnMembers(store, cluster)
+    expect(store.current?.fingerprint).not.toBe(doubles.replacement.sha256)
   })
 
   it('are switched and forgotten', async () => {

@@ -1,11 +1,12 @@
-import { createClient } from '../../contract/client.ts'
+import { X509Certificate } from 'node:crypto'
+import { type Client, createClient } from '../../contract/client.ts'
 import type { Version } from '../../contract/objects.ts'
 import { ProblemError } from '../../contract/problem.ts'
 import type { Handlers } from '../bridge/serve.ts'
 import { originOf } from './address.ts'
 import type { CurrentCluster } from './current-cluster.ts'
 import type { Profile, ProfileStore } from './profiles.ts'
-import { fetchUnverifiedAuthority } from './trust.ts'
+import { fetchUnverifiedAuthority, readAuthority } from './trust.ts'
 import { Upstream } from './upstream.ts'
 import { allowsLink } from './window-policy.ts'
 
@@ -86,9 +87,27 @@ async function readVersion(profile: Pick<Profile, 'addresses' | 'ca'>): Promise<
 export async function learnMembers(store: ProfileStore, cluster: CurrentCluster): Promise<void> {
   const { upstream, profile, token } = cluster
   if (!upstream || !profile) return
-  const { members } = await clientOf(upstream, token).call('cluster.get', { query: { consistency: 'local' } })
+  const client = clientOf(upstream, token)
+  const { members } = await client.call('cluster.get', { query: { consistency: 'local' } })
   upstream.learn(members.map((m) => originOf(`https://${m.address}`)))
-  await store.put({ ...profile, addresses: [...upstream.addresses] }, true)
+  const authority = await presentAuthority(client, profile)
+  await store.put({ ...profile, ...authority, addresses: [...upstream.addresses] }, true)
+}
+
+/**
+ * Where the cluster's authority was replaced, the connection that the known one still vouches for says by which: from the
+ * next start on that one is trusted, and the old one no more.
+ */
+async function presentAuthority(
+  client: Client,
+  { ca, fingerprint }: Profile,
+): Promise<Pick<Profile, 'ca' | 'fingerprint'>> {
+  if (ca === undefined) return {}
+  const { ca_sha256 } = await client.call('version.get', {})
+  if (ca_sha256 === fingerprint) return {}
+  const told = readAuthority(await (await client.raw('ca.get', {})).text())
+  const isNewer = new X509Certificate(told.pem).validFromDate > new X509Certificate(ca).validFromDate
+  return told.fingerprint === ca_sha256 && isNewer ? { ca: told.pem, fingerprint: told.fingerprint } : {}
 }
 
 const clientOf = (upstream: Upstream, token?: string) =>

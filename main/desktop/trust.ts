@@ -18,9 +18,7 @@ export async function fetchUnverifiedAuthority(origin: string): Promise<Authorit
     const { statusCode, body } = await request(`${origin}/api/v2/ca.pem`, { dispatcher, signal })
     const text = (await body.text()).slice(0, 64 * 1024)
     if (statusCode !== 200) throw new Error(`HTTP ${statusCode}`)
-    const certificate = new X509Certificate(text)
-    const fingerprint = certificate.fingerprint256.replaceAll(':', '').toLowerCase()
-    return { pem: certificate.toString(), fingerprint }
+    return readAuthority(text)
   } catch (cause) {
     throw new ProblemError('no_leader', `no agent answers at ${origin}`, {
       hint: 'Check the address, and that the agent runs.',
@@ -29,6 +27,12 @@ export async function fetchUnverifiedAuthority(origin: string): Promise<Authorit
   } finally {
     await dispatcher.destroy()
   }
+}
+
+export function readAuthority(text: string): Authority {
+  const certificate = new X509Certificate(text)
+  const fingerprint = certificate.fingerprint256.replaceAll(':', '').toLowerCase()
+  return { pem: certificate.toString(), fingerprint }
 }
 
 /**

@@ -6,7 +6,11 @@ import { tableNames } from '../transaction.ts'
 type Fields = Readonly<Record<string, unknown>>
 
 /** Kinds whose commands are named otherwise than their objects. */
-const kinds: Readonly<Record<string, string>> = { workload: 'experiment', monitorTokens: 'monitorToken' }
+const kinds: Readonly<Record<string, string>> = {
+  workload: 'experiment',
+  monitorTokens: 'monitorToken',
+  authority: 'cluster',
+}
 /** What objects are called by in their commands, when not by their own kind. */
 const idFields = ['id', 'subject', 'host', 'digest', 'name', 'user', 'node', 'task']
 

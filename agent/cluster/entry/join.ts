@@ -1,5 +1,5 @@
 import { DiskStore, EMPTY_CONF, levelDisk } from '../../../raft/index.ts'
-import { createKeyAndRequest } from '../identity/ca.ts'
+import { bundle, createKeyAndRequest } from '../identity/ca.ts'
 import { checkUnused, initFolder } from '../identity/data-folder.ts'
 import { requestJoin } from '../identity/join.ts'
 import { AddressBook } from '../wire/address-book.ts'
@@ -21,7 +21,7 @@ export async function joinCluster(options: {
     identity: {
       cluster: cluster.id, cluster_name: cluster.name, member, node, name, created_at: new Date().toISOString(),
     },
-    credentials: { ca: reply.ca, cert: reply.certificate, key },
+    credentials: { ca: bundle(reply.ca, reply.former_ca ?? ''), cert: reply.certificate, key },
     prepare: async (folders) => {
       await (await DiskStore.create(levelDisk(folders.log), { id: member, clusterId: cluster.id, conf: EMPTY_CONF })).close()
       await AddressBook.seed(data, reply.peers)

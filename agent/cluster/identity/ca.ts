@@ -27,7 +27,10 @@ export interface Pair {
   readonly key: string
 }
 
-/** What an agent shows and trusts in TLS, all PEM. */
+/**
+ * What an agent shows and trusts in TLS, all PEM. `cert` may have links after it, by which older authorities vouch for
+ * its own; `ca` may hold several authorities, the newest first.
+ */
 export interface Credentials extends Pair {
   readonly ca: string
 }
@@ -58,25 +61,66 @@ export async function createCa(name: string, now = new Date()): Promise<Pair> {
   const keys = await newKeys()
   // Typed, not as text: the name may hold characters that mean something in a distinguished name.
   const subject = new Name([{ CN: [{ utf8String: name }] }])
+  const from = notBefore(now)
+  const cert = await certify({ keys, subject, from, until: inTenYears(now), signingKey: keys.privateKey })
+  return { cert, key: await exportKey(keys.privateKey) }
+}
+
+/**
+ * The authority that takes an older one's place, and the link by which the old one vouches for it (RFC 4210 §4.4,
+ * NewWithOld): whoever trusts the old one alone follows. Both have one name, so that the link does not count towards
+ * the length of a path. The new one begins a second after the old one, which tells which is newer, and whether the clock
+ * of whoever makes it is right does not matter.
+ */
+export async function succeedCa(old: Pair, now = new Date()): Promise<{ ca: Pair; link: string }> {
+  const before = new Certificate(old.cert)
+  const keys = await newKeys()
+  const from = new Date(before.notBefore.getTime() + 1000)
+  const common = { keys, subject: before.subjectName, from }
+  const until = new Date(Math.max(inTenYears(now).getTime(), before.notAfter.getTime()))
+  const cert = await certify({ ...common, until, signingKey: keys.privateKey })
+  const link = await certify({
+    ...common,
+    until: before.notAfter,
+    signingKey: await importKey(old.key),
+    by: before,
+  })
+  return { ca: { cert, key: await exportKey(keys.privateKey) }, link }
+}
+
+const inTenYears = (now: Date) => new Date(now.getTime() + 3653 * day)
+
+/** A certificate that may sign nodes': an authority's own, or one `by` another. */
+async function certify(of: {
+  readonly keys: webcrypto.CryptoKeyPair
+  readonly subject: Name
+  readonly from: Date
+  readonly until: Date
+  readonly signingKey: webcrypto.CryptoKey
+  readonly by?: Certificate
+}): Promise<string> {
+  const { keys, subject, by } = of
   const cert = await X509CertificateGenerator.create(
     {
       serialNumber: newSerial(),
       subject,
       issuer: subject,
-      notBefore: notBefore(now),
-      notAfter: new Date(now.getTime() + 3653 * day),
+      notBefore: of.from,
+      notAfter: of.until,
       publicKey: keys.publicKey,
-      signingKey: keys.privateKey,
+      signingKey: of.signingKey,
       signingAlgorithm: signing,
       extensions: [
         new BasicConstraintsExtension(true, 0, true),
         new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
         await SubjectKeyIdentifierExtension.create(keys.publicKey, false, webcrypto),
+        // Of one name, they are told apart by their keys.
+        ...(by ? [await AuthorityKeyIdentifierExtension.create(by, false, webcrypto)] : []),
       ],
     },
     webcrypto,
   )
-  return { cert: cert.toString('pem'), key: await exportKey(keys.privateKey) }
+  return cert.toString('pem')
 }
 
 /** A node's key, made where it stays, and the request that asks the cluster to sign it. */
@@ -100,7 +144,8 @@ export async function signNode(options: NodeCertificate): Promise<string> {
  * clock that is far ahead, and it must count for hosts whose clocks are right.
  */
 export async function renewNode(cert: string, options: Omit<NodeCertificate, 'request'>): Promise<string> {
-  const { publicKey } = new Certificate(cert)
+  const [own = cert] = certificatesIn(cert)
+  const { publicKey } = new Certificate(own)
   return issue(publicKey, options, new Certificate(options.ca.cert).notBefore)
 }
 
@@ -151,15 +196,42 @@ export function fingerprint(pem: string): string {
   return hash('sha256', new X509Certificate(pem).raw, 'hex')
 }
 
-/** Is the certificate this CA's, and the key its own? Dates are TLS's business. */
+/** Is the certificate of one of these authorities, and the key its own? Dates are TLS's business. */
 export function belongTogether({ ca, cert, key }: Credentials): boolean {
-  const [issuer, node] = [parse(ca), parse(cert)]
-  if (!issuer?.ca || !node?.checkIssued(issuer) || !node.verify(issuer.publicKey)) return false
+  const node = parse(cert)
+  if (!node || issuerOf(node, certificatesIn(ca)) === undefined) return false
   try {
     return node.checkPrivateKey(createPrivateKey(key))
   } catch {
     return false
   }
+}
+
+/** Which of these authorities signed it itself; undefined when none did. */
+export function issuerOf(cert: X509Certificate | string, authorities: readonly string[]): string | undefined {
+  const node = typeof cert === 'string' ? parse(cert) : cert
+  return authorities.find((pem) => {
+    const issuer = parse(pem)
+    return issuer?.ca && node?.checkIssued(issuer) && node.verify(issuer.publicKey)
+  })
+}
+
+/** The certificates of a PEM text, each by itself. */
+export const certificatesIn = (pem: string): string[] =>
+  (pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? []).map((one) => `${one}\n`)
+
+/** Certificates as one PEM text. */
+export const bundle = (...certificates: readonly string[]): string =>
+  [...new Set(certificates.flatMap(certificatesIn))].join('')
+
+/** Of two authorities of a cluster: did the first one come after the second? */
+export const isNewer = (ca: string, than: string): boolean =>
+  new X509Certificate(ca).validFromDate > new X509Certificate(than).validFromDate
+
+/** SHA-256 over the public key (SPKI, DER), lower-case hex: a node keeps its key, whoever signs its certificates. */
+export const keyFingerprint = (cert: X509Certificate | string): string => {
+  const { publicKey } = typeof cert === 'string' ? new X509Certificate(cert) : cert
+  return hash('sha256', publicKey.export({ type: 'spki', format: 'der' }), 'hex')
 }
 
 function parse(pem: string): X509Certificate | undefined {

@@ -2,6 +2,7 @@ import { holdsResources, ProblemError, type Reason } from '../../../contract/ind
 import type { Command } from '../commands.ts'
 import type { NodeRow, TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
+import { retireIfDone } from './authority.ts'
 import { forgetNode } from './images.ts'
 import { loseAllOn } from './loss.ts'
 
@@ -27,6 +28,7 @@ export function removeNode(
     message: `${tx.who} removed node ${node.name} while it ran there`,
   }
   loseAllOn(tx, id, reason)
+  retireIfDone(tx)
 }
 
 /** Nothing runs there, and nothing is kept there alone. */

@@ -3,8 +3,8 @@ import type { Server } from 'node:http'
 import type { Http2Server } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
 import { createServer, type Server as TlsServer, type TLSSocket } from 'node:tls'
-import type { Credentials } from '../identity/ca.ts'
-import { alpn, type Log, proofOf, type WireProtocol } from './tls.ts'
+import { bundle, certificatesIn, type Credentials } from '../identity/ca.ts'
+import { alpn, dropDistrusted, type Log, proofOf, type WireProtocol } from './tls.ts'
 
 type ProvenProtocol = Exclude<WireProtocol, typeof alpn.renew>
 
@@ -81,6 +81,11 @@ export class Listener {
     this.#server.setSecureContext(secureContext(credentials))
   }
 
+  /** An authority counts no more: the members' connections that rest on it end. */
+  distrust(credentials: Credentials): void {
+    for (const open of this.#members.values()) dropDistrusted(open, credentials)
+  }
+
   /** The member was removed: its connections end, also those that are still saying hello. */
   forget(member: number): void {
     for (const socket of this.#members.get(member) ?? []) socket.destroy()
@@ -137,9 +142,12 @@ export class Listener {
   }
 }
 
-/** The chain that is shown holds the CA too: a host that joins knows the cluster by the CA's hash alone. */
+/**
+ * The chain that is shown holds the CA too: a host that joins knows the cluster by the CA's hash alone. It comes last:
+ * to whoever trusts an older one alone, a path that ends there would end too early.
+ */
 const secureContext = ({ ca, cert, key }: Credentials) =>
-  ({ ca, cert: `${cert.trimEnd()}\n${ca}`, key, minVersion: 'TLSv1.3' }) as const
+  ({ ca, cert: bundle(cert, certificatesIn(ca)[0] ?? ''), key, minVersion: 'TLSv1.3' }) as const
 
 const proven: ReadonlySet<unknown> = new Set([alpn.raft, alpn.snapshot, alpn.peer])
 const isWire = (name: unknown): name is ProvenProtocol => proven.has(name)

@@ -1,7 +1,8 @@
+import type { X509Certificate } from 'node:crypto'
 import { connect, type TLSSocket } from 'node:tls'
 import type { Logger } from 'pino'
 import { tlsEndpoint } from '../identity/address.ts'
-import { type Credentials, memberOf } from '../identity/ca.ts'
+import { certificatesIn, type Credentials, issuerOf, memberOf } from '../identity/ca.ts'
 
 export type Log = Pick<Logger, 'debug' | 'info' | 'warn' | 'error'>
 
@@ -23,10 +24,17 @@ export interface Self {
   readonly credentials: () => Credentials
   /** HOST:PORT under which the others reach this agent now. */
   readonly advertised: () => string
+  /** The connections that this agent made. */
+  readonly dialled?: Set<TLSSocket>
+  /** Another member has a certificate of an authority that is vouched for, but not known by itself. */
+  readonly metNewer?: () => void
 }
 
 /** The member on the other side, proven by its certificate, or why it is nobody this cluster talks to. */
 export type Proof = { readonly member: number } | { readonly refused: string }
+
+/** Looked at once: on the side that dialled, Node gives the peer's certificate away the first time it is asked. */
+const shown = new WeakMap<TLSSocket, X509Certificate>()
 
 export function proofOf(socket: TLSSocket, cluster: string): Proof {
   const cert = socket.getPeerX509Certificate()
@@ -39,7 +47,17 @@ export function proofOf(socket: TLSSocket, cluster: string): Proof {
   const named = memberOf(cert)
   if (!named) return { refused: 'its certificate names no member' }
   if (named.cluster !== cluster) return { refused: `it belongs to another cluster (${named.cluster})` }
+  shown.set(socket, cert)
   return { member: named.member }
+}
+
+/** An authority counts no more, and connections outlive the trust that let them in: what present ones did not sign ends. */
+export function dropDistrusted(sockets: Iterable<TLSSocket>, { ca }: Credentials): void {
+  const trusted = certificatesIn(ca)
+  for (const socket of sockets) {
+    const cert = shown.get(socket)
+    if (cert && issuerOf(cert, trusted) === undefined) socket.destroy()
+  }
 }
 
 export interface Target {
@@ -82,11 +100,19 @@ async function dialOne(self: Self, address: string, target: Target): Promise<TLS
     if (proof.member !== target.member)
       throw new Error(`refused, member ${proof.member} answers there, not ${target.member}`)
     if (socket.alpnProtocol !== target.protocol) throw new Error(`it does not speak ${target.protocol}`)
+    keep(self, socket)
     return socket
   } catch (error) {
     socket.destroy()
     throw error
   }
+}
+
+function keep({ dialled, metNewer, credentials }: Self, socket: TLSSocket): void {
+  dialled?.add(socket)
+  socket.once('close', () => dialled?.delete(socket))
+  const cert = shown.get(socket)
+  if (metNewer && cert && issuerOf(cert, certificatesIn(credentials().ca)) === undefined) metNewer()
 }
 
 function secured(socket: TLSSocket, { timeoutMs, signal }: Target): Promise<void> {

@@ -1,7 +1,10 @@
 import { Readable } from 'node:stream'
 import type { Actor, ExperimentSpec, Inventory, JoinReply, Rank, Resources, Sharing, TeamRank } from '../../../contract/index.ts' // prettier-ignore
-import { createCa } from '../../cluster/identity/ca.ts'
+import { CaRotation } from '../../cluster/ca-rotation.ts'
+import { createCa, type Pair } from '../../cluster/identity/ca.ts'
+import { KeyRing } from '../../cluster/identity/key-ring.ts'
 import { newClusterKey, newToken, open, seal } from '../../cluster/identity/seal.ts'
+import { caKeyContext } from '../../cluster/sealed.ts'
 import type { Kept } from '../../cluster/state.ts'
 import { createDockerSubmitter } from '../../submitters/docker.ts'
 import type { ServiceDeps } from '../context.ts'
@@ -13,9 +16,9 @@ export const admin: Actor = { kind: 'user', name: 'admin', rank: 'admin' }
 export const password = 'correct horse'
 const system: Actor = { kind: 'system' }
 
-let ca: Promise<string> | undefined
+let ca: Promise<Pair> | undefined
 /** Keys take a while to make; one certificate does for all tests of a file. */
-const caOnce = () => (ca ??= createCa('lab').then(({ cert }) => cert))
+const caOnce = () => (ca ??= createCa('lab'))
 
 const inventory: Inventory = {
   hostname: 'host', os: 'Debian 13', kernel: '6.12', arch: 'x64', cpu: { model: 'cpu', cores: 8 }, memory: 16 * GiB,
@@ -48,9 +51,10 @@ export class World {
 
   static async create(nodes = 3): Promise<World> {
     const world = new World(nodes)
+    const ca = await caOnce()
     world.log.propose(
       {
-        type: 'cluster.create', id: 'c-1', name: 'lab', ca: await caOnce(), sealed_ca_key: 'sealed',
+        type: 'cluster.create', id: 'c-1', name: 'lab', ca: ca.cert, sealed_ca_key: seal(world.key, ca.key, caKeyContext('c-1')),
         admin: { name: 'admin', password_hash: password }, node: { name: 'host-1', address: '10.0.0.1:7460' },
       },
       system,
@@ -81,6 +85,7 @@ export class World {
         cluster: { id: 'c-1', name: 'lab' }, member: 9, node: name, certificate: 'PEM', ca: 'PEM', peers: [],
       }),
       rotateKey: async () => undefined,
+      authority: new CaRotation({ cluster: agent, keys: new KeyRing([this.key], () => undefined, async () => undefined) }),
       families: () => [],
       version: '0.1.0',
       demo: false,

@@ -3,8 +3,8 @@ import { type IncomingMessage, request as httpRequest } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { connect, type TLSSocket } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { Certificates } from '../../../agent/cluster/certificates.ts'
 import { type Credentials, renewNode } from '../../../agent/cluster/identity/ca.ts'
+import { RenewalDoor } from '../../../agent/cluster/renewal-door.ts'
 import { Roster } from '../../../agent/cluster/roster.ts'
 import { cleanUp, closed, cluster, credentialsOf, Inbox, later, startAgent, type TestAgent, theCa } from '../../../agent/cluster/wire/testing/agent.ts' // prettier-ignore
 import { alpn } from '../../../agent/cluster/wire/tls.ts'
@@ -38,8 +38,8 @@ beforeEach(async () => {
     handler: http.handler,
     listener: { renew: (socket) => door.renew(socket) },
   })
-  const certificates = await doorOf(world, agent)
-  door.renew = (socket) => certificates.answer(socket)
+  const renewals = await doorOf(world, agent)
+  door.renew = (socket) => renewals.answer(socket)
   roster.onGone((member) => {
     agent.transport.forget(member)
     agent.peers.forget(member)
@@ -57,17 +57,12 @@ beforeEach(async () => {
 afterEach(cleanUp)
 
 /** Renewal as a voter does it, on the state of this world. */
-async function doorOf(world: World, { self, book, lines }: TestAgent): Promise<Certificates> {
+async function doorOf(world: World, { self, lines }: TestAgent): Promise<RenewalDoor> {
   const ca = await theCa()
   const row = world.log.state.cluster.get('self')
   const state = () => ({ ...world.log.state, cluster: world.log.state.cluster.set('self', { ...row, ca: ca.cert } as NonNullable<typeof row>) }) // prettier-ignore
   const renew = (cert: string, of: { member: number; name: string }) => renewNode(cert, { ca, cluster, ...of, ips: [] }) // prettier-ignore
-  const made = new Certificates({
-    credentials: self.credentials(), self, state, voters: () => [1], addresses: book,
-    signer: { renew }, keep: async () => undefined, log: lines.log,
-  }) // prettier-ignore
-  later(() => made.stop())
-  return made
+  return new RenewalDoor({ self, state, signer: { renew }, log: lines.log })
 }
 
 const remove = () =>

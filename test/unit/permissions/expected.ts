@@ -18,6 +18,8 @@ export const expected: Readonly<Record<RouteName, string | Readonly<Record<Objec
   'cluster.join': '+   +   +   +   +   +   +   +   +   +',
   'cluster.backup': '401 401 403 403 403 403 403 +   403 403',
   'cluster.rotate_key': '401 401 403 403 403 403 403 +   403 403',
+  'cluster.rotate_ca': '401 401 403 403 403 403 403 +   403 403',
+  'cluster.finish_ca': '401 401 403 403 403 403 403 +   403 403',
   'nodes.list': '401 401 +   +   +   +   +   +   +   403',
   'nodes.get': '401 401 +   +   +   +   +   +   +   403',
   'nodes.remove': '401 401 403 403 403 403 403 +   403 403',

@@ -133,6 +133,7 @@ export interface TestAgentOptions {
   readonly transport?: Partial<RaftTransportOptions>
   readonly listener?: Partial<ListenerOptions>
   readonly admits?: (member: number) => boolean
+  readonly self?: Partial<Self>
 }
 
 /** An agent's wire as it is put together in earnest, on a free port of the loopback. */
@@ -147,6 +148,7 @@ export async function startAgent(member: number, options: TestAgentOptions = {})
     member,
     credentials: () => credentials,
     advertised: () => `127.0.0.1:${address.port}`,
+    ...options.self,
   }
   const book = await AddressBook.open({ data, state: () => state, log: lines.log })
   const shared = { self, addresses: book, log: lines.log }
@@ -157,7 +159,7 @@ export async function startAgent(member: number, options: TestAgentOptions = {})
   const peers = new PeerWire({ ...shared, nodeOf, memberOf, ...admits })
   const handler = options.handler ?? ((_, response) => void response.end('people'))
   const listener = new Listener({
-    credentials,
+    credentials: self.credentials(),
     cluster,
     http1: createServer(handler),
     http2: createHttp2Server(handler as Parameters<typeof createHttp2Server>[0]),
