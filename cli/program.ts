@@ -9,6 +9,7 @@ import { identityProviderVerbs } from './verbs/identity-provider.ts'
 import { imageVerbs } from './verbs/image.ts'
 import { loginVerbs } from './verbs/login.ts'
 import { meVerbs } from './verbs/me.ts'
+import { kerberosVerbs } from './verbs/kerberos.ts'
 import { policyVerbs } from './verbs/policy.ts'
 import { secretVerbs } from './verbs/secret.ts'
 import { registryVerbs } from './verbs/registry.ts'
@@ -45,6 +46,7 @@ export function createProgram(tool: Tool, version: string): Command {
   imageVerbs(program, tool)
   registryVerbs(program, tool)
   policyVerbs(program, tool)
+  kerberosVerbs(program, tool)
   secretVerbs(program, tool)
   queueVerbs(program, tool)
   quotaVerbs(program, tool)

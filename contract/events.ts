@@ -56,6 +56,8 @@ export const eventCodes = {
   'secret.shared': { subject: 'secret', meaning: 'Who besides its owner may use a secret was changed.' },
   'secret.deleted': { subject: 'secret', meaning: 'A secret was deleted.' },
 
+  'kerberos.changed': { subject: 'cluster', meaning: 'The Kerberos realms of which tasks may have tickets were changed.' },
+
   'policy.changed': { subject: 'cluster', meaning: 'What containers may have of their host was changed.' },
 
   'queue.created': { subject: 'queue', meaning: 'Somebody made a queue.' },
@@ -108,6 +110,7 @@ export const eventCodes = {
   'task.stopped': { subject: 'task', meaning: 'It was stopped.' },
   'task.evicted': { subject: 'task', meaning: 'It was asked to leave its node.' },
   'task.idle': { subject: 'task', meaning: 'Its GPUs do nothing.' },
+  'task.troubled': { subject: 'task', meaning: 'It runs, but something that it was given begins to fail; the reason says what.' },
   'task.lost': { subject: 'task', meaning: 'Its attempt was given up together with its node.' },
 } as const satisfies Record<string, EventCode> // prettier-ignore
 

@@ -93,6 +93,8 @@ const needs = {
   'secret:edit': 'admin',
   'policy:read': 'signed-in',
   'policy:admin': 'cluster-admin',
+  'kerberos:read': 'signed-in',
+  'kerberos:admin': 'cluster-admin',
   'audit:read': 'cluster-admin',
 } as const satisfies Record<string, Need>
 

@@ -8,6 +8,7 @@ import { nodeRoutes } from './node-routes.ts'
 import { planRoutes } from './plan-routes.ts'
 import { User } from './people.ts'
 import { peopleRoutes } from './people-routes.ts'
+import { kerberosRoutes } from './kerberos-routes.ts'
 import { policyRoutes } from './policy-routes.ts'
 import { secretRoutes } from './secret-routes.ts'
 import { queueRoutes } from './queue-routes.ts'
@@ -104,6 +105,7 @@ export const routes = {
   ...auditRoutes,
   ...peopleRoutes,
   ...policyRoutes,
+  ...kerberosRoutes,
   ...secretRoutes,
 } as const satisfies Record<string, Route> // prettier-ignore
 

@@ -18,6 +18,7 @@ import * as preemption from './rules/preemption.ts'
 import * as monitoring from './rules/monitoring.ts'
 import * as queues from './rules/queues.ts'
 import * as removal from './rules/removal.ts'
+import * as kerberos from './rules/kerberos.ts'
 import * as policy from './rules/policy.ts'
 import * as reservations from './rules/reservations.ts'
 import * as secrets from './rules/secrets.ts'
@@ -98,6 +99,7 @@ const rules: Rules = {
   'authority.rotate': authority.rotate,
   'authority.finish': authority.finish,
   'node.certificate': authority.certificate,
+  'kerberos.set': kerberos.set,
   'clusterKey.rotate': clusterKey.rotate,
   'secret.put': secrets.put,
   'secret.delete': secrets.remove,

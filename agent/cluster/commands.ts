@@ -14,6 +14,7 @@ import type { AttemptCommand } from './commands/attempt.ts'
 import type { AuthorityCommand } from './commands/authority.ts'
 import type { AuditCommand } from './commands/audit.ts'
 import type { IdentityCommand } from './commands/identity.ts'
+import type { KerberosCommand } from './commands/kerberos.ts'
 import type { MonitoringCommand } from './commands/monitoring.ts'
 import type { NodeCommand } from './commands/node.ts'
 import type { ImageCommand } from './commands/image.ts'
@@ -82,6 +83,7 @@ export type Command =
   | OrderCommand
   | PeopleCommand
   | PolicyCommand
+  | KerberosCommand
   | IdentityCommand
   | SecretCommand
   /** `by`: who uploaded it. */

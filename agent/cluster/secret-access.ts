@@ -1,17 +1,22 @@
 import {
   type Actor,
   type Asked,
+  faultsOfSecrets,
+  type FieldError,
+  fileOfSecret,
   isFinal,
   permits,
   ProblemError,
+  realmOf,
   type SecretUse,
 } from '../../contract/index.ts'
 import type { KeyRing } from './identity/key-ring.ts'
 import { personOf } from './people-ids.ts'
+import { kerberosOf } from './rules/kerberos.ts'
 import { secretContext } from './sealed.ts'
 import type { SecretRow, State } from './state.ts'
 
-type Readable = Pick<State, 'secrets' | 'users' | 'teams'>
+type Readable = Pick<State, 'secrets' | 'users' | 'teams' | 'kerberos'>
 
 export { secretContext } from './sealed.ts'
 
@@ -29,16 +34,33 @@ export function mayUse(actor: Actor, row: SecretRow): boolean {
 /** The id that a name means to its owner: their own, unless it says whose. */
 export const secretId = (owner: string, ref: string): string => (ref.includes('/') ? ref : `${owner}/${ref}`)
 
-/** Refuses secrets that are not there, or not for the owner of the work. */
+/** Each with where it goes: without a word a keytab with a principal gives a ticket, and all else a file of its own name. */
+export function placedSecrets(
+  state: Pick<State, 'secrets'>,
+  uses: readonly SecretUse[],
+  owner: string,
+): SecretUse[] {
+  const placed = uses.map((use): SecretUse => {
+    const { name, env, file, ticket } = use
+    if (env !== undefined || file !== undefined || ticket) return use
+    const principal = state.secrets.get(secretId(owner, name))?.principal
+    return principal === undefined ? { name, file: fileOfSecret(name) } : { name, ticket: true }
+  })
+  const errors = faultsOfSecrets(placed)
+  if (errors[0]) throw new ProblemError('invalid_spec', errors[0].message, { errors })
+  return placed
+}
+
+/** Refuses secrets that are not there, or not for the owner of the work, and tickets that cannot be had. */
 export function checkSecrets(
   state: Readable,
   uses: readonly SecretUse[] | undefined,
   owner: string,
   by: Actor | undefined = personOf(state, owner),
 ): void {
-  const errors = (uses ?? []).flatMap(({ name }, at) => {
+  const errors = (uses ?? []).flatMap(({ name, ticket }, at): FieldError[] => {
     const row = state.secrets.get(secretId(owner, name))
-    if (row && by && mayUse(by, row)) return []
+    if (row && by && mayUse(by, row)) return ticket ? faultOfTicket(state, row, `/secrets/${at}`) : []
     const message = `there is no secret ${secretId(owner, name)} that ${owner} may use`
     return [{ pointer: `/secrets/${at}`, message }]
   })
@@ -47,6 +69,14 @@ export function checkSecrets(
       errors,
       hint: 'See `submarine secret list`; `submarine secret set NAME` keeps one, and its owner shares it with `submarine secret share`.',
     })
+}
+
+function faultOfTicket(state: Readable, { id, principal }: SecretRow, pointer: string): FieldError[] {
+  if (principal === undefined)
+    return [{ pointer, message: `the secret ${id} has no principal to have a ticket for; set it again with \`--kind keytab --principal\`` }] // prettier-ignore
+  const realm = realmOf(principal)
+  if (kerberosOf(state).realms.some((known) => known.realm === realm)) return []
+  return [{ pointer, message: `the cluster does not know the realm ${realm} of ${principal}; an admin names it and its servers with \`submarine kerberos set\`` }] // prettier-ignore
 }
 
 export interface TaskSecret {

@@ -6,6 +6,7 @@ import type {
   GpuNeed,
   ImagePolicy,
   Inventory,
+  KerberosSettings,
   Limits,
   PriorityClass,
   ProviderSettings,
@@ -400,6 +401,9 @@ export interface ImagePolicyRow extends Versioned, ImagePolicy {}
 /** What containers may have of their host. The only row's key is `self`. */
 export interface PolicyRow extends Versioned, ContainerPolicy {}
 
+/** Kerberos realms of which tasks may have tickets. The only row's key is `self`. */
+export interface KerberosRow extends Versioned, KerberosSettings {}
+
 /** What tasks are given and nobody is told. The key is its id, `OWNER/NAME`. */
 export interface SecretRow extends Versioned {
   readonly id: string
@@ -407,6 +411,8 @@ export interface SecretRow extends Versioned {
   readonly name: string
   readonly team: string | null
   readonly kind: Secret['kind']
+  /** Of a keytab: who it is for. Absent: not said, it is given as it is. */
+  readonly principal?: string
   readonly description: string
   /** How often it was set; what is sealed is bound to it. */
   readonly version: number
@@ -482,6 +488,7 @@ export interface Rows {
   policy: PolicyRow
   identityProviders: IdentityProviderRow
   secrets: SecretRow
+  kerberos: KerberosRow
 }
 export type TableName = keyof Rows
 

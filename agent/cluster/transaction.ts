@@ -7,7 +7,7 @@ export const tableNames = [
   'cluster', 'users', 'tokens', 'joinTokens', 'nodes', 'experiments', 'tasks', 'blobs', 'idempotency',
   'queues', 'quotas', 'reservations', 'shares', 'ledger', 'prices',
   'images', 'engineImages', 'imageJobs', 'imagePolicy', 'registries', 'teams', 'auditHead',
-  'formerNames', 'policy', 'identityProviders', 'secrets',
+  'formerNames', 'policy', 'identityProviders', 'secrets', 'kerberos',
 ] as const satisfies readonly TableName[] // prettier-ignore
 
 export const emptyState: State = Object.fromEntries(

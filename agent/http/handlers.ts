@@ -166,6 +166,8 @@ export function createHandlers(services: Services): Handlers {
     'secrets.share': ({ actor, params, body }) => services.secrets.share(actor, params.secret, body),
 
     'policy.set': ({ actor, body }) => services.policy.set(actor, body),
+    'kerberos.get': ({ actor, query }) => services.kerberos.get(actor, query),
+    'kerberos.set': ({ actor, body }) => services.kerberos.set(actor, body),
 
     ...orderHandlers(services),
     ...auditHandlers(services),

@@ -83,6 +83,9 @@ const bodies: Partial<Record<RouteId, unknown>> = {
   'secrets.put': { value: 'hunter2', kind: 's3' },
   'secrets.share': { visibility: 'private', shares: [{ with: 'user:bea', level: 'run' }] },
   'policy.set': { mounts: [{ path: '/data', for: ['team:ml'] }], root: ['user:ana'] },
+  'kerberos.set': {
+    realms: [{ realm: 'LAB.EXAMPLE', kdcs: ['kdc.lab.example:88'], domains: ['.lab.example'] }],
+  },
   'images.pull': { image: 'tool:v1' },
   'images.evict': { image: 'tool:v1', nodes: ['node-1'] },
   'imagePolicy.set': { engine_unused_seconds: 86_400, cluster_unused_seconds: null },

@@ -43,7 +43,12 @@ export interface Launch {
   /** It is one of several tasks, which may talk to each other. */
   readonly gang?: boolean
   /** What it is given and nobody is told; `folder` lies in memory. */
-  readonly secrets?: { readonly env: Readonly<Record<string, string>>; readonly folder: string }
+  readonly secrets?: {
+    readonly env: Readonly<Record<string, string>>
+    readonly folder: string
+    /** A Kerberos ticket lies there. */
+    readonly ticket?: boolean
+  }
   /** What of the host it asks for, and its owner was allowed. */
   readonly asks: ContainerAsks
   /** Folders of this host: shown to the task as /code and /output, or as they are where there is no container. */

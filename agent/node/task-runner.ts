@@ -5,6 +5,7 @@ import { Attempt, notRun, type Taken } from './task/attempt.ts'
 import type { RunnerContext } from './task/context.ts'
 import { endOnWrongDevices } from './task/devices.ts'
 import { finish } from './task/finish.ts'
+import { renewTickets } from './task/ticket.ts'
 import { launched, Unwanted } from './task/launch.ts'
 import { deviceVariables } from './task/visible.ts'
 import { LogKeeper } from './task/log-keeper.ts'
@@ -94,6 +95,7 @@ export class TaskRunner {
     if (!found.exit) {
       side.push(stopWhenDue(attempt, found, this.#context, this.#stop.signal, watching))
       side.push(endOnWrongDevices(attempt, found, this.#context, watching))
+      side.push(renewTickets(attempt, this.#context, watching))
       // Sent along the way: a final report does not wait for it.
       if (attempt.task.state !== 'Running') side.push(reports.send(attempt.runningReport(found), watching))
     }

@@ -12,7 +12,7 @@ import { imageFor } from '../cluster/images.ts'
 import { tasksOfSpec } from '../cluster/spec-tasks.ts'
 import type { ExperimentRow, State } from '../cluster/state.ts'
 import { checkQueue } from '../cluster/rules/order.ts'
-import { checkSecrets } from '../cluster/secret-access.ts'
+import { checkSecrets, placedSecrets } from '../cluster/secret-access.ts'
 import { checkContainer } from '../cluster/rules/policy.ts'
 import { experimentVersion } from '../cluster/rules/settle.ts'
 import { demand, demandOfOwn, experimentFor, mayRead, mayUseUpload, tasksOf } from './access.ts'
@@ -96,8 +96,7 @@ async function create(
   demand(actor, 'experiment:create')
   const asked = await readSpec(cluster, actor, input)
   await checkTeam(cluster, actor, asked)
-  const spec = await pinned(cluster, asked)
-  await checkOwnSecrets(cluster, actor, spec)
+  const spec = await withSecrets(cluster, actor, await pinned(cluster, asked))
   if (dryRun) checkQueue(cluster.state(), spec)
   const owner = actor.kind === 'user' ? actor.name : actor.kind
   if (dryRun) {
@@ -139,10 +138,13 @@ async function readSpec(cluster: Cluster, actor: Actor, input: unknown): Promise
 }
 
 /** Its token may allow less than the person may; what they may is asked once more where the log decides. */
-async function checkOwnSecrets(cluster: Cluster, actor: Actor, { secrets }: ExperimentSpec): Promise<void> {
-  if (!secrets) return
+async function withSecrets(cluster: Cluster, actor: Actor, spec: ExperimentSpec): Promise<ExperimentSpec> {
+  if (!spec.secrets) return spec
   await cluster.barrier()
-  checkSecrets(cluster.state(), secrets, actor.kind === 'user' ? actor.name : actor.kind, actor)
+  const owner = actor.kind === 'user' ? actor.name : actor.kind
+  const secrets = placedSecrets(cluster.state(), spec.secrets, owner)
+  checkSecrets(cluster.state(), secrets, owner, actor)
+  return { ...spec, secrets }
 }
 
 /** Work is charged to a team by its members alone. */

@@ -19,6 +19,7 @@ import { createNodes, type NodeService } from './nodes.ts'
 import { createOrder, type OrderService } from './order.ts'
 import { createPeople, type PeopleService } from './people.ts'
 import { createSecrets, type SecretService } from './secrets.ts'
+import { createKerberos, type KerberosService } from './kerberos.ts'
 import { createPolicy, type PolicyService } from './policy.ts'
 import { createRegistries, type RegistryService } from './registries.ts'
 import { createSharing, type SharingService } from './sharing.ts'
@@ -54,6 +55,7 @@ export interface Services {
   readonly images: ImageService
   readonly registries: RegistryService
   readonly policy: PolicyService
+  readonly kerberos: KerberosService
   readonly secrets: SecretService
   readonly order: OrderService
   readonly usage: UsageService
@@ -89,6 +91,7 @@ export function createServices(deps: ServiceDeps): Services {
     images: createImages(deps),
     registries: createRegistries(deps),
     policy: createPolicy(deps),
+    kerberos: createKerberos(deps),
     secrets: createSecrets(deps),
     order: createOrder(deps),
     usage: createUsage(deps),

@@ -56,13 +56,14 @@ export function createSecrets({ cluster, seal }: ServiceDeps): SecretService {
       if (before) demand(actor, 'secret:edit', askedOfSecret(known(actor, ref)))
       else if (actor.kind !== 'user' || !id.startsWith(`${actor.name}/`)) throw unknown(ref)
       const { kind = before?.kind ?? 'generic', description = before?.description ?? '' } = input
+      const principal = principalOf(kind, input, before, value)
       const team = before ? before.team : (input.team ?? null)
       if (team !== null && !cluster.state().teams.has(team)) throw new ProblemError('not_found', `there is no team ${team}`)
       const [owner = '', name = ''] = id.split('/')
       const version = (before?.version ?? 0) + 1
       const sealed = await seal(value.toString('base64'), secretContext(id, version))
       const bytes = value.length
-      await cluster.propose({ type: 'secret.put', id, owner, name, team, kind, description, version, bytes, sealed }, actor)
+      await cluster.propose({ type: 'secret.put', id, owner, name, team, kind, ...principal, description, version, bytes, sealed }, actor)
       return shown(id)
     },
     async delete(actor, ref) {
@@ -99,6 +100,27 @@ function bytesOf({ value, encoding }: SecretInput): Buffer {
   const isWhole = encoding === 'text' || bytes.toString('base64') === value
   if (isWhole && bytes.length <= mostSecretBytes) return bytes
   const message = isWhole ? `expected at most ${mostSecretBytes / 1024} KiB` : 'expected base64'
+  throw new ProblemError('invalid_request', message, { errors: [{ pointer: '/value', message }] })
+}
+
+/** How every keytab begins: 5, and the version of its format. */
+const isKeytab = (bytes: Buffer) => bytes[0] === 5 && (bytes[1] === 1 || bytes[1] === 2)
+
+function principalOf(
+  kind: Secret['kind'],
+  input: SecretInput,
+  before: SecretRow | undefined,
+  value: Buffer,
+): { principal?: string } {
+  if (kind !== 'keytab') {
+    if (input.principal === undefined) return {}
+    const message = 'only a keytab has a principal: expected the kind keytab'
+    throw new ProblemError('invalid_request', message, { errors: [{ pointer: '/principal', message }] })
+  }
+  const principal = input.principal ?? before?.principal
+  if (principal === undefined) return {}
+  if (isKeytab(value)) return { principal }
+  const message = 'expected a keytab, the file that kadmin, ktutil or ktpass writes'
   throw new ProblemError('invalid_request', message, { errors: [{ pointer: '/value', message }] })
 }
 

@@ -13,6 +13,7 @@ interface SetOptions extends CommonOptions {
   fromFile?: string
   valueStdin?: boolean
   kind?: Secret['kind']
+  principal?: string
   team?: string
   description?: string
 }
@@ -24,12 +25,17 @@ export function secretVerbs(program: Command, tool: Tool): void {
     .option('--from-file <file>', 'what the file has, bytes as they are')
     .option('--value-stdin', 'the first line of standard input')
     .option('--kind <kind>', 'generic, s3, git, registry or keytab')
+    .option(
+      '--principal <principal>',
+      'of a keytab: who it is for, such as ana@LAB.EXAMPLE; tasks get a ticket',
+    )
     .option('--team <team>', 'its members use it too')
     .option('--description <text>', 'what it is for')
     .action(async (name: string, options: SetOptions) => {
-      const { kind, team, description } = options
+      const { principal, team, description } = options
+      const kind = options.kind ?? (principal === undefined ? undefined : 'keytab')
       const value = await valueOf(tool, options)
-      const body = { ...value, ...(kind ? { kind } : {}), ...(team ? { team } : {}), ...(description ? { description } : {}) } // prettier-ignore
+      const body = { ...value, ...(kind ? { kind } : {}), ...(principal ? { principal } : {}), ...(team ? { team } : {}), ...(description ? { description } : {}) } // prettier-ignore
       await connected(tool, options, async ({ client }) => {
         const made = await client.call('secrets.put', { params: { secret: name }, body })
         print(terminal, options.output, made, () => secretTable([made]))
@@ -80,7 +86,10 @@ async function valueOf(
 function secretTable(secrets: readonly Secret[]): string {
   const columns: Column<Secret>[] = [
     { title: 'SECRET', cell: ({ id }) => plain(id) },
-    { title: 'KIND', cell: ({ kind }) => kind },
+    {
+      title: 'KIND',
+      cell: ({ kind, principal }) => (principal === undefined ? kind : `${kind} of ${plain(principal)}`),
+    },
     { title: 'TEAM', cell: ({ team }) => plain(team ?? '-') },
     { title: 'VERSION', cell: ({ version }) => String(version) },
     { title: 'SET', cell: ({ updated_at, updated_by }) => `${updated_at} by ${plain(updated_by)}` },

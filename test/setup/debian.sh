@@ -13,6 +13,7 @@ packages=(
   docker-registry            # a private registry with a password (test/docker/images.test.ts)
   prometheus                 # scrapes agents, checks rules and dashboards (test/peers/monitoring.test.ts)
   strace libfaketime         # failing disks and jumping clocks (test/chaos)
+  krb5-kdc krb5-admin-server krb5-user # a Kerberos realm (test/setup/realm.ts), and its tickets for tasks
   slapd ldap-utils           # a directory that people sign in by (agent/services/identity)
 )
 
@@ -26,11 +27,16 @@ done
 echo "Installing ${missing[*]} …"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# Debian's own directory server would listen on the machine's LDAP port: it is neither set up nor started.
-echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections
+# Debian's own directory server and Kerberos realm would listen on the machine's ports: they are neither set up nor
+# started, and of the realm nothing is asked.
+debconf-set-selections <<'ANSWERS'
+slapd slapd/no_configuration boolean true
+krb5-config krb5-config/default_realm string LOCALHOST.INVALID
+krb5-config krb5-config/add_servers boolean false
+ANSWERS
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
-  printf '#!/bin/sh\n[ "$1" = slapd ] && exit 101\nexit 0\n' >$policy
+  printf '#!/bin/sh\ncase $1 in slapd|krb5-*) exit 101 ;; esac\nexit 0\n' >$policy
   chmod +x $policy
   trap 'rm -f $policy' EXIT
 fi

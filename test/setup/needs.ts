@@ -63,6 +63,8 @@ export const needs = {
   prometheus: commands('prometheus', 'promtool'),
   /** Debian's directory server and its tools, which a test runs by itself (test/setup/directory.ts). */
   slapd: commands('slapd', 'slapadd'),
+  /** Debian's Kerberos realm and its tools, which a test runs by itself (test/setup/realm.ts). */
+  kerberos: commands('krb5kdc', 'kdb5_util', 'kadmin.local', 'kinit', 'kvno'),
   /** Debian's docker-registry, for images behind a password. */
   registry: commands('docker-registry'),
   chromium: need(chromium() !== undefined, { what: 'Chromium', remedy: setup }),

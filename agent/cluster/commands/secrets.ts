@@ -7,7 +7,7 @@ export type SecretCommand =
   /** `version`: what it is sealed for, one more than the one before. */
   | ({ type: 'secret.put'; id: string; version: number; sealed: string } & Pick<
       SecretRow,
-      'owner' | 'name' | 'team' | 'kind' | 'description' | 'bytes'
+      'owner' | 'name' | 'team' | 'kind' | 'principal' | 'description' | 'bytes'
     >)
   | { type: 'secret.delete'; id: string }
   | { type: 'secret.share'; id: string; sharing: Sharing }

@@ -1,4 +1,4 @@
-import { isFinal, isLegal, ProblemError } from '../../../contract/index.ts'
+import { isFinal, isLegal, ProblemError, type Reason } from '../../../contract/index.ts'
 import type { Command, TaskReport } from '../commands.ts'
 import type { TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
@@ -30,8 +30,14 @@ export function report(tx: Transaction, command: TaskReport): void {
   if (state === 'Succeeded' || state === 'Failed' || state === 'Stopped')
     return conclude(tx, { ...seen, finished_at: command.finished_at ?? tx.at }, { state, reason })
   if (state !== task.state) taskEvent(tx, task, state, reason)
+  else if (state === 'Running' && reason && reason.code !== task.reason?.code) troubled(tx, task, reason)
   tx.put('tasks', task.id, { ...seen, state, reason })
   settle(tx, task.workload)
+}
+
+/** It goes on, without something that it was given. */
+function troubled(tx: Transaction, { id }: TaskRow, reason: Reason): void {
+  tx.event('task.troubled', { kind: 'task', id }, `${id} runs on, but ${reason.message}`, reason)
 }
 
 function merge(task: TaskRow, command: TaskReport): TaskRow {

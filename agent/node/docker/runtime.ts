@@ -1,7 +1,9 @@
+import { chmod } from 'node:fs/promises'
+import path from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type Docker from 'dockerode'
-import type { Reason } from '../../../contract/index.ts'
+import { type Reason, ticketFiles } from '../../../contract/index.ts'
 import type { LogRecord } from '../../store/store.ts'
 import { absent } from '../files.ts'
 import { LogCursor, skipKept } from '../log/cursor.ts'
@@ -289,6 +291,7 @@ async function handOver(launch: Launch, host: Host): Promise<void> {
     ...(secrets ? [secrets.folder] : []),
   ])
     await giveTo(folder, uid).catch(absent)
+  if (secrets?.ticket) await chmod(path.join(secrets.folder, ticketFiles.cache), 0o600)
 }
 
 /** An answer of the engine means that it will not; none, that it cannot just now. */

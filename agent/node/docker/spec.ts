@@ -2,6 +2,7 @@ import type { ContainerCreateOptions, HostConfig } from 'dockerode'
 import type { Gpu } from '../../../contract/index.ts'
 import type { Launch } from '../runtime.ts'
 import { homeOf, personEnvironment, personFiles } from './person.ts'
+import { ticketEnvironment } from '../task/ticket.ts'
 import { visibleDevices, withoutDeviceVariables } from '../task/visible.ts'
 
 /** Whose containers these are: several agents, even of several clusters, may share one engine. */
@@ -200,6 +201,7 @@ function environment(launch: Launch, host: Host): Record<string, string> {
     // A container with devices of its own has no others: libraries count them from 0, as programs expect.
     ...(launch.gpus.length ? {} : { CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES }),
     ...(launch.secrets ? { ...launch.secrets.env, SUBMARINE_SECRETS: secretsMount } : {}),
+    ...(launch.secrets?.ticket ? ticketEnvironment(secretsMount) : {}),
     SUBMARINE_OUTPUT: outputMount,
     ...(launch.caFile ? { SUBMARINE_CA: caMount } : {}),
   }

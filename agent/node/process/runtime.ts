@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
-import { mkdir, open, readdir, rm } from 'node:fs/promises'
+import { chmod, mkdir, open, readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Gpu } from '../../../contract/index.ts'
+import { type Gpu, ticketFiles } from '../../../contract/index.ts'
 import { shippedFiles } from '../../shipped-files.ts'
 import type { LogRecord } from '../../store/store.ts'
 import { absent, readJson, writeJson } from '../files.ts'
@@ -11,6 +11,7 @@ import { attemptKey } from '../key.ts'
 import { skipKept } from '../log/cursor.ts'
 import { type Exit, type Found, type Launch, type LogResume, type Runtime, StartFailure } from '../runtime.ts'
 import { type Claim, filesIn, type ProcessLaunch, type Running } from './folder.ts'
+import { ticketEnvironment } from '../task/ticket.ts'
 import { type Vendor, visibleDevices, withoutDeviceVariables } from '../task/visible.ts'
 import { bootId, isAlive, signalGroup } from './proc.ts'
 
@@ -53,6 +54,7 @@ export class ProcessRuntime implements Runtime {
         'secret_refused',
         'Without containers secrets are given as files only, in the folder $SUBMARINE_SECRETS.',
       )
+    if (launch.secrets?.ticket) await chmod(path.join(launch.secrets.folder, ticketFiles.cache), 0o600)
     const handle = path.join(this.#folder, attemptKey(launch.task, launch.attempt))
     await mkdir(handle, { recursive: true, mode: 0o700 })
     const files = filesIn(handle)
@@ -153,6 +155,7 @@ function processLaunch(launch: Launch, vendor: Vendor): ProcessLaunch {
       ...visibleDevices(gpus, vendor),
       SUBMARINE_OUTPUT: outputFolder,
       ...(secrets ? { SUBMARINE_SECRETS: secrets.folder } : {}),
+      ...(secrets?.ticket ? ticketEnvironment(secrets.folder) : {}),
       ...(caFile ? { SUBMARINE_CA: caFile } : {}),
     },
   }

@@ -25,6 +25,8 @@ export class Attempt {
   readonly limitSeconds: number | null
   /** The host's container or process, once there is one. */
   found: Found | undefined
+  /** When its newest Kerberos ticket ends, ms; unknown after a restart of the agent. */
+  ticketUntil: number | undefined
   readonly #records: AttemptRecords
   #record: AttemptRecord
   #saving: Promise<void> = Promise.resolve()

@@ -13,6 +13,8 @@ export interface AttemptFolder {
   readonly own: string
   /** In memory: gone with the host's power, and never on a disk of ours. */
   readonly secrets: string
+  /** In memory too, and for no task's eyes: where its Kerberos tickets are got. */
+  readonly kinit: string
   /** Copy of the cluster's CA certificate that the task may read. */
   readonly ca: string
 }
@@ -46,6 +48,7 @@ export class AttemptFolders {
       output: path.join(root, 'output'),
       own: path.join(root, 'own'),
       secrets: path.join(this.#memory, `${taskKey(task)}.${attempt}`),
+      kinit: path.join(this.#memory, `${taskKey(task)}.${attempt}.kinit`),
       ca: path.join(root, 'ca.pem'),
     }
   }
@@ -67,8 +70,8 @@ export class AttemptFolders {
   }
 
   async remove(task: string, attempt: number): Promise<void> {
-    const { root, secrets } = this.of(task, attempt)
-    await rm(secrets, { recursive: true, force: true })
+    const { root, secrets, kinit } = this.of(task, attempt)
+    for (const inMemory of [secrets, kinit]) await rm(inMemory, { recursive: true, force: true })
     await rm(root, { recursive: true, force: true })
     // The last attempt takes the task's folder with it.
     if ((await readdir(path.dirname(root)).catch(absent))?.length === 0)

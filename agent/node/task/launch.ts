@@ -4,12 +4,14 @@ import {
   type ExperimentSpec,
   pinnedImage,
   ProblemError,
+  type Reason,
   type RoleSpec,
 } from '../../../contract/index.ts'
 import { uidOf } from '../../cluster/people-ids.ts'
 import { checkContainer } from '../../cluster/rules/policy.ts'
+import { NoTicket } from '../kerberos/failure.ts'
 import { bootId } from '../process/proc.ts'
-import { type Found, type Launch, StartFailure } from '../runtime.ts'
+import { type Found, type Launch, type Runtime, StartFailure } from '../runtime.ts'
 import type { Attempt } from './attempt.ts'
 import type { RunnerContext } from './context.ts'
 import { taskEnvironment, tokenDigest } from './environment.ts'
@@ -100,10 +102,10 @@ async function start(
 ): Promise<Found> {
   const { runtime, timing, leases, log, reports } = context
   let deadline = Date.now() + timing.startPatience
-  const tellPull = pullTeller((reason) => {
+  const tell = (reason: Reason) =>
     // A late one does no harm: a task that runs does not start again.
-    reports.send({ ...attempt.report('Starting'), reason }, either).catch(() => undefined)
-  })
+    void reports.send({ ...attempt.report('Starting'), reason }, either).catch(() => undefined)
+  const tellPull = pullTeller(tell)
   const onPull: Launch['onPull'] = (image, progress) => {
     // A large image takes as long as it takes: only standing still counts.
     deadline = Date.now() + timing.startPatience
@@ -111,6 +113,7 @@ async function start(
   }
   const launch = { ...launchOf(attempt, context), onPull }
   let secrets: Launch['secrets']
+  let awaited: string | undefined
   for (;;) {
     try {
       // Once: the folder is not made anew under a container that may run already.
@@ -120,19 +123,24 @@ async function start(
       return attempt.found
     } catch (error) {
       signal.throwIfAborted()
-      if (error instanceof StartFailure) throw error
+      const waits = error instanceof NoTicket && error.passing ? error : undefined
+      if (error instanceof StartFailure && !waits) throw error
       if (either.aborted) return await whatStarted(attempt, context)
       log.warn({ err: error, task: attempt.task.id }, 'could not be started just now; trying again')
-      if (Date.now() > deadline)
-        throw new StartFailure(
-          'start_failed',
-          `The ${runtime.name} runtime of this node could not start it: ${(error as Error).message}`,
-          error,
-        )
+      if (Date.now() > deadline) throw waits ?? startFailed(runtime, error)
+      if (waits && waits.code !== awaited) tell({ code: waits.code, message: waits.message })
+      awaited = waits?.code
     }
     await delay(timing.retry, undefined, { signal })
   }
 }
+
+const startFailed = (runtime: Runtime, error: unknown) =>
+  new StartFailure(
+    'start_failed',
+    `The ${runtime.name} runtime of this node could not start it: ${(error as Error).message}`,
+    error,
+  )
 
 /** A start that was called off may have come to something. */
 async function whatStarted(attempt: Attempt, { runtime }: RunnerContext): Promise<Found> {

@@ -1,40 +1,37 @@
 import { chmod, mkdir, rm, statfs, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { ProblemError } from '../../../contract/index.ts'
-import { secretId } from '../../cluster/secret-access.ts'
+import { fileOfSecret } from '../../../contract/index.ts'
 import { type Launch, StartFailure } from '../runtime.ts'
 import type { Attempt } from './attempt.ts'
 import type { RunnerContext } from './context.ts'
+import { openedSecret } from './opened.ts'
+import { giveTicket } from './ticket.ts'
 
 /** What statfs(2) says of tmpfs. */
 const tmpfs = 0x01021994
 
 /**
- * The secrets of an attempt, opened: files in a folder in memory, and variables. Throws StartFailure when it may not have
+ * The secrets of an attempt, opened: files and a ticket in a folder in memory, and variables. Throws StartFailure when it may not have
  * them; anything else when they cannot be had just now.
  */
-export async function secretsOf(
-  { task, experiment }: Attempt,
-  { folders, secretFor }: RunnerContext,
-): Promise<Launch['secrets']> {
+export async function secretsOf(attempt: Attempt, context: RunnerContext): Promise<Launch['secrets']> {
+  const { task, experiment } = attempt
+  const { folders, secretFor } = context
   const uses = experiment.spec.secrets
   if (!uses?.length || !secretFor) return undefined
   const { secrets: folder } = folders.of(task.id, task.attempt)
   await makeFolder(folder)
   const env: Record<string, string> = {}
-  for (const { name, env: variable, file } of uses) {
-    const asked = { task: task.id, attempt: task.attempt, id: secretId(experiment.owner, name) }
-    const value = Buffer.from(await secretFor(asked).catch(refused), 'base64')
+  for (const { name, env: variable, file = fileOfSecret(name), ticket } of uses) {
+    if (ticket) {
+      await giveTicket(attempt, context, name)
+      continue
+    }
+    const value = await openedSecret(attempt, context, name)
     if (variable !== undefined) env[variable] = textOf(value, name)
-    else if (file !== undefined) await writeSecret(path.join(folder, file), value)
+    else await writeSecret(path.join(folder, file), value)
   }
-  return { env, folder }
-}
-
-function refused(error: unknown): never {
-  if (error instanceof ProblemError && error.code === 'forbidden')
-    throw new StartFailure('secret_refused', `It was not given ${error.message}.`, error)
-  throw error
+  return { env, folder, ...(uses.some(({ ticket }) => ticket) ? { ticket: true } : {}) }
 }
 
 /** Nobody but the agent passes above it, so what lies in it may be open to whatever user a container runs as. */

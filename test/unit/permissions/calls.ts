@@ -69,6 +69,7 @@ export const calls: Partial<Record<RouteName, (object: Object) => Call>> = {
   'secrets.put': () => ({ body: { value: 'other' } }),
   'secrets.share': () => ({ body: { visibility: 'private' } }),
   'policy.set': () => ({ body: { root: ['team:bio'] } }),
+  'kerberos.set': () => ({ body: { realms: [{ realm: 'LAB.EXAMPLE', kdcs: ['kdc.lab.example'] }] } }),
   'watch': () => ({ query: { kinds: 'experiment' } }),
   'auth.can_i': () => ({ body: { action: 'experiment:read' } }),
 } // prettier-ignore

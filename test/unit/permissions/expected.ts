@@ -170,6 +170,8 @@ export const expected: Readonly<Record<RouteName, string | Readonly<Record<Objec
   'secrets.share': '401 401 404 404 404 +   404 +   403 403',
   'policy.get': '401 401 +   +   +   +   +   +   403 403',
   'policy.set': '401 401 403 403 403 403 403 +   403 403',
+  'kerberos.get': '401 401 +   +   +   +   +   +   403 403',
+  'kerberos.set': '401 401 403 403 403 403 403 +   403 403',
   'auth.can_i': '401 401 +   +   +   +   +   +   +   +',
 }
 
