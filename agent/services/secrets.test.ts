@@ -4,6 +4,7 @@ import { openEnvelope, sealEnvelope } from '../cluster/identity/envelope.ts'
 import { newClusterKey, seal as sealText } from '../cluster/identity/seal.ts'
 import { openForTask } from '../cluster/secret-access.ts'
 import { createExperiments } from './experiments.ts'
+import { createKerberos } from './kerberos.ts'
 import { createSecrets } from './secrets.ts'
 import { admin, World } from './testing/world.ts'
 
@@ -47,6 +48,37 @@ it('is for work of its owner and of whom it is shared with, not of every admin',
   await service.share(ana, 's3', { visibility: 'private', shares: [{ with: 'user:ben', level: 'run' }] })
   expect(await codeOf(submit(ben, [{ name: 'ana/s3', env: 'KEY' }]))).toBe('none')
   expect(await codeOf(submit({ ...ben, scopes: ['experiment:*'] }, ['ana/s3']))).toBe('invalid_spec')
+})
+
+it('of a keytab gives a ticket, the keytab where a file is asked for, and neither of a realm nobody named', async () => {
+  const service = createSecrets(deps())
+  const keytab = Buffer.from([5, 2, 0, 0, 0, 0]).toString('base64')
+  const given = { value: keytab, encoding: 'base64', kind: 'keytab' } as const
+  expect(await service.put(ana, 'hdfs', { ...given, principal: 'ana@LAB.EXAMPLE' })).toMatchObject({
+    principal: 'ana@LAB.EXAMPLE',
+  })
+  expect(await codeOf(submit(ana, ['hdfs']))).toBe('invalid_spec')
+  const kerberos = createKerberos(deps())
+  await kerberos.set(admin, { realms: [{ realm: 'LAB.EXAMPLE', kdcs: ['kdc'], domains: [] }] })
+  expect((await submit(ana, ['hdfs'])).spec.secrets).toEqual([{ name: 'hdfs', ticket: true }])
+  const asFile = [{ name: 'hdfs', file: 'k' }]
+  expect((await submit(ana, asFile)).spec.secrets).toEqual(asFile)
+  // What is not said again stays.
+  expect(await service.put(ana, 'hdfs', given)).toMatchObject({ principal: 'ana@LAB.EXAMPLE', version: 2 })
+  await service.put(ana, 'other', given)
+  expect((await submit(ana, ['other'])).spec.secrets).toEqual([{ name: 'other', file: 'other' }])
+  for (const wrong of [[{ name: 'other', ticket: true }], ['hdfs', { name: 'hdfs', ticket: true }], ['hdfs', { name: 'other', file: 'krb5cc' }]])
+    expect(await codeOf(submit(ana, wrong)), JSON.stringify(wrong)).toBe('invalid_spec')
+}) // prettier-ignore
+
+it('with a principal is a keytab, and nothing else', async () => {
+  const service = createSecrets(deps())
+  const principal = 'ana@LAB.EXAMPLE'
+  for (const wrong of [
+    { value, encoding: 'text', kind: 's3', principal },
+    { value, encoding: 'text', kind: 'keytab', principal },
+  ] as const)
+    expect(await codeOf(service.put(ana, 'hdfs', wrong))).toBe('invalid_request')
 })
 
 it('opens for the node that its task is on, while its owner may use it', async () => {

@@ -41,6 +41,22 @@ it('set takes a line or a file, says what it has done, and never what it was giv
   }
 })
 
+it('a principal makes it a keytab; realms are named, said anew and forgotten', async () => {
+  const env = { SUBMARINE_ADDRESS: served.origin, SUBMARINE_TOKEN: served.world.signIn(), SUBMARINE_CONFIG: path.join(folder, 'config.json') } // prettier-ignore
+  const kerberos = (...args: string[]) => runCli(['kerberos', ...args], { env, cwd: folder })
+  await writeFile(path.join(folder, 'ana.keytab'), Buffer.from([5, 2, 0, 0]))
+  const made = await secret(['set', 'hdfs', '--principal', 'ana@LAB.EXAMPLE', '--from-file', 'ana.keytab'])
+  expect(made.stdout, made.stderr).toMatch(/admin\/hdfs +keytab of ana@LAB\.EXAMPLE /)
+  await kerberos('set', 'LAB.EXAMPLE', '--kdc', 'kdc1', 'kdc2:88', '--domain', '.lab.example')
+  await kerberos('set', 'OTHER.TEST', '--kdc', '10.0.0.5')
+  const again = await kerberos('set', 'LAB.EXAMPLE', '--kdc', 'kdc3')
+  expect(again.stdout, again.stderr).toMatch(/OTHER\.TEST +10\.0\.0\.5 +-\nLAB\.EXAMPLE +kdc3 +-\n/)
+  expect((await kerberos('delete', 'OTHER.TEST')).stdout).not.toContain('OTHER.TEST')
+  expect(await kerberos('delete', 'OTHER.TEST')).toMatchObject({ code: 2 })
+  const wrong = await kerberos('set', 'lab', '--kdc', 'kdc')
+  expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('in capitals')])
+})
+
 it('without a value, or with a file that is not there, it says what would be right', async () => {
   const none = await secret(['set', 'git'])
   expect(none.code).toBe(2)

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadBaseImage } from '../../resources/demo/base-image.ts'
 import { eventually, Lab, password } from '../cluster/lab.ts'
 import { needs } from '../setup/needs.ts'
+import { TestRealm } from '../setup/realm.ts'
 import { type Engine, startEngine } from './engine.ts'
 import { filesWith, submarine } from './secrets.ts'
 
@@ -177,4 +178,48 @@ describe('agents on a Docker Engine', needs.engine, () => {
     // What may be found is found: the search would see the others.
     expect((await filesWith(lab.folder, seen)).length).toBeGreaterThan(2)
   })
+
+  it(
+    'give a task a Kerberos ticket, its user’s alone, and new ones in its place while it runs',
+    needs.kerberos,
+    async () => {
+      const realm = await TestRealm.start()
+      try {
+        realm.admin('addprinc -randkey +requires_preauth -maxlife "6 seconds" ana')
+        const body = { realms: [{ realm: realm.realm, kdcs: [realm.kdc] }] }
+        await lab.client().call('kerberos.set', { body })
+        const value = (await realm.keytab('ana')).toString('base64')
+        const keytab = { value, encoding: 'base64', kind: 'keytab', principal: `ana@${realm.realm}` } as const
+        await lab.client().call('secrets.put', { params: { secret: 'hdfs' }, body: keytab })
+        const command = ['python3', '-uc', looksAtTicket]
+        const { id } = await lab.submit({
+          name: 'ticket',
+          command,
+          resources: 'cpu=0.5, memory=64Mi',
+          secrets: ['hdfs'],
+        })
+        const done = await lab.ended(id)
+        const seen = `mine 0o600 ana ${realm.realm} ['krb5.conf', 'krb5cc'] read-only`
+        expect(await lab.logOf(id), JSON.stringify(done)).toEqual([seen, seen])
+      } finally {
+        await realm.stop()
+      }
+    },
+  )
 })
+
+/** What it is now, and, once another lies there, what that is. */
+const looksAtTicket = `
+import os, stat, time
+path = os.environ['KRB5CCNAME'].removeprefix('FILE:')
+def look():
+    at, text = os.stat(path), open(path, 'rb').read().decode('latin1')
+    whose = 'mine' if (at.st_uid, at.st_gid) == (os.getuid(), os.getgid()) else at.st_uid
+    try: kept = open(path, 'ab') and 'writable'
+    except OSError: kept = 'read-only'
+    realm = open(os.environ['KRB5_CONFIG']).read().split('default_realm = ')[1].split()[0]
+    print(whose, oct(stat.S_IMODE(at.st_mode)), 'ana' if 'ana' in text else '?', realm, sorted(os.listdir(os.path.dirname(path))), kept)
+    return text
+first = look()
+while open(path, 'rb').read().decode('latin1') == first: time.sleep(0.1)
+look()`

@@ -98,14 +98,18 @@ describe('tickets of a real Kerberos realm', allOf(needs.kerberos, needs.faketim
     await realm.pause()
     expect(await told(id, 'kerberos_unreachable')).toMatch(/is not renewed: .*ends at 20/)
     expect((await taskOf(id))?.state).toBe('Running')
+    const before = await renewals()
     const [agent] = lab.agents
     await agent?.kill()
     await realm.resume()
-    const before = await renewals().catch(() => 2)
     await agent?.start()
     await eventually('it goes on with another agent process', async () => (await renewals()) > before)
     const { items } = await lab.client().call('events.list', { query: { page_size: 200 } })
     expect(items.map(({ code }) => code)).toContain('task.troubled')
+    await lab.client().call('secrets.delete', { params: { secret: 'hdfs' } })
+    expect(await told(id, 'kerberos_principal')).toContain(
+      'The secret admin/hdfs has no principal any more, or is gone.',
+    )
     await lab.client().call('experiments.stop', { params: { experiment: id } })
     await lab.ended(id)
     const left = async () =>

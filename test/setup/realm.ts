@@ -65,7 +65,7 @@ export class TestRealm {
     const child = this.#process
     if (!child || child.exitCode !== null || child.signalCode !== null) return
     const gone = once(child, 'exit')
-    child.kill('SIGKILL')
+    child.kill()
     await gone
   }
 
