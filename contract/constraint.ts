@@ -6,6 +6,7 @@ const attributes: Record<string, { readonly order?: 'bytes' | 'version' }> = {
   node: {},
   arch: {},
   kernel: { order: 'version' },
+  kerberos: { order: 'version' },
   'gpu.model': {},
   'gpu.memory': { order: 'bytes' },
   'gpu.driver': { order: 'version' },

@@ -86,6 +86,7 @@ export const Inventory = z
       })
       .nullable(),
     runtimes: z.array(RuntimeName),
+    kerberos: z.string().optional().describe('Version of its krb5-user, with which tasks get tickets.'),
     default_image: z.string().nullable(),
     agent_version: z.string(),
     node_version: z.string(),

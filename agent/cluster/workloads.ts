@@ -108,7 +108,7 @@ function make(row: ExperimentRow, queue: Omit<QueueRow, 'resource_version'>): Wo
     grace_seconds: spec.grace_seconds ?? 10,
     placement: spec.placement ?? 'pack',
     even: spec.even ?? false,
-    constraints: [...queue.constraints, ...(spec.constraints ?? [])],
+    constraints: [...queue.constraints, ...(spec.constraints ?? []), ...impliedBy(spec)],
     affinities: spec.affinities ?? [],
     loss_policy: spec.loss_policy ?? (retries.limit > 0 ? { kind: 'lease', seconds: 600 } : { kind: 'hold' }),
     retries,
@@ -117,6 +117,12 @@ function make(row: ExperimentRow, queue: Omit<QueueRow, 'resource_version'>): Wo
     tasks: row.tasks,
   }
 }
+
+const forTickets: Constraint = { attribute: 'kerberos', operator: 'exists', values: [] }
+
+/** What its nodes must have for what else it asks for. */
+const impliedBy = ({ secrets }: ExperimentRow['spec']): Constraint[] =>
+  secrets?.some(({ ticket }) => ticket) ? [forTickets] : []
 
 /** Tasks that start together or not at all: the whole workload, or each task of an array for itself. */
 export function gangsOf(workload: Workload, tasks: readonly TaskRow[]): TaskRow[][] {

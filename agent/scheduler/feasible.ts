@@ -83,6 +83,12 @@ function checkPart(index: ClusterIndex, part: Part, spec: ExperimentSpec): void 
       { hint: 'Leave the image out, or have an admin start Docker on a node; see `submarine node list`.' },
     )
   const unmet = shape.constraints.find((one) => !able.some(({ row }) => meets(row, one)))
+  if (unmet?.attribute === 'kerberos' && spec.secrets?.some(({ ticket }) => ticket))
+    throw new ProblemError(
+      'never_fits',
+      `no node could ever run a task of ${role}: none has kinit to get its Kerberos ticket with`,
+      { hint: 'Have an admin install the package krb5-user on a node that reaches the realm.' },
+    )
   if (unmet)
     throw new ProblemError(
       'never_fits',

@@ -1,4 +1,10 @@
-import { formatBytes, formatConstraint, type Reason, type Resources } from '../../contract/index.ts'
+import {
+  type Constraint,
+  formatBytes,
+  formatConstraint,
+  type Reason,
+  type Resources,
+} from '../../contract/index.ts'
 import { meets } from '../cluster/rules/constraints.ts'
 import type { ReservationRow } from '../cluster/state.ts'
 import type { Workload } from '../cluster/workloads.ts'
@@ -105,6 +111,11 @@ function noRoomText(board: Board, gang: Gang): string {
 export const whyNotOn = (board: Board, shape: Shape, site: Site): string =>
   reasonsOn(board, shape, site).map(({ message }) => message).join('; ') || 'fits' // prettier-ignore
 
+const unmetWords = (constraint: Constraint): string =>
+  constraint.attribute === 'kerberos' && constraint.operator === 'exists'
+    ? 'has no kinit to get its Kerberos ticket with (the package krb5-user)'
+    : `does not meet ${formatConstraint(constraint)}`
+
 /** Every rule that keeps a task of the shape off a site, first things first; none when it fits. */
 export function reasonsOn(board: Board, shape: Shape, site: Site, word: 'free' | 'there' = 'free'): Reason[] {
   if (site.closed) return [site.closed]
@@ -117,8 +128,7 @@ export function reasonsOn(board: Board, shape: Shape, site: Site, word: 'free' |
       },
     ]
   const unmet = shape.constraints.filter((constraint) => !meets(row, constraint))
-  if (unmet.length)
-    return unmet.map((one) => ({ code: 'constraint', message: `does not meet ${formatConstraint(one)}` }))
+  if (unmet.length) return unmet.map((one) => ({ code: 'constraint', message: unmetWords(one) }))
   const reasons: Reason[] = []
   const free = { cpu: site.cpu / 1000, memory: site.memory, disk: site.disk }
   for (const kind of ['cpu', 'memory', 'disk'] as const)

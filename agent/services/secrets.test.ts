@@ -3,6 +3,8 @@ import type { Actor, ProblemError } from '../../contract/index.ts'
 import { openEnvelope, sealEnvelope } from '../cluster/identity/envelope.ts'
 import { newClusterKey, seal as sealText } from '../cluster/identity/seal.ts'
 import { openForTask } from '../cluster/secret-access.ts'
+import { plan } from '../scheduler/plan.ts'
+import { calm } from '../scheduler/surroundings.ts'
 import { createExperiments } from './experiments.ts'
 import { createKerberos } from './kerberos.ts'
 import { createSecrets } from './secrets.ts'
@@ -60,7 +62,15 @@ it('of a keytab gives a ticket, the keytab where a file is asked for, and neithe
   expect(await codeOf(submit(ana, ['hdfs']))).toBe('invalid_spec')
   const kerberos = createKerberos(deps())
   await kerberos.set(admin, { realms: [{ realm: 'LAB.EXAMPLE', kdcs: ['kdc'], domains: [] }] })
+  await expect(submit(ana, ['hdfs'])).rejects.toMatchObject({
+    code: 'never_fits',
+    message: expect.stringContaining('none has kinit') as string,
+  })
+  world.report('node-2', { kerberos: '1.20.1' })
   expect((await submit(ana, ['hdfs'])).spec.secrets).toEqual([{ name: 'hdfs', ticket: true }])
+  expect(plan(world.log.state, calm(world.now)).place.flatMap(({ placements }) => placements)).toMatchObject([
+    { node: 'node-2' },
+  ])
   const asFile = [{ name: 'hdfs', file: 'k' }]
   expect((await submit(ana, asFile)).spec.secrets).toEqual(asFile)
   // What is not said again stays.

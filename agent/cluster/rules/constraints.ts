@@ -30,6 +30,7 @@ function attributeOf(node: NodeRow, attribute: string): string | undefined {
   if (attribute === 'node') return node.name
   if (attribute === 'arch') return node.inventory?.arch
   if (attribute === 'kernel') return node.inventory?.kernel
+  if (attribute === 'kerberos') return node.inventory?.kerberos
   if (attribute.startsWith('label.')) return node.labels?.[attribute.slice('label.'.length)]
   return undefined
 }

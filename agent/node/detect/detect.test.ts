@@ -4,6 +4,7 @@ import path from 'node:path'
 import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Inventory, Usage } from '../../../contract/index.ts'
+import { needs } from '../../../test/setup/needs.ts'
 import { DoubleCluster } from '../doubles.ts'
 import { allocatable } from './allocatable.ts'
 import type { GpuState } from './gpu-watch.ts'
@@ -101,6 +102,7 @@ test('this host is detected, as the contract wants it', async () => {
     runtimes: ['process'],
     gpus: [{ uuid: 'GPU-1' }],
   })
+  expect(found.kerberos !== undefined, 'kinit').toBe(!needs.kerberos.skip)
   expect(found.disk.total).toBeGreaterThan(found.disk.free)
 })
 
