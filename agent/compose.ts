@@ -447,18 +447,21 @@ async function openHost(
   const owner = { cluster: folder.identity.cluster, node: cluster.self.node }
   const { formerly = [] } = folder.identity
   const network = isLoopback(address.host) ? 'host' : 'auto'
-  if (engine && images)
-    runtimes.push(
-      new DockerRuntime({
-        engine,
-        owner,
-        formerly,
-        defaultImage,
-        network,
-        images: images.engine,
-        devices: () => gpus.state,
-      }),
-    )
+  if (engine && images) {
+    const devices = () => gpus.state
+    const options = {
+      engine,
+      owner,
+      formerly,
+      defaultImage,
+      network,
+      images: images.engine,
+      devices,
+    } as const
+    const docker = new DockerRuntime(options)
+    runtimes.push(docker)
+    void docker.prepare()
+  }
   if (brought.runtimes) runtimes.push(...brought.runtimes)
   else if (processRuntime)
     runtimes.push(new ProcessRuntime({ folder: join(dataDir, 'processes'), gpu: (uuid) => gpus.gpu(uuid) }))

@@ -470,6 +470,46 @@ print('x' * 300000)`
     }
   })
 
+  /** The engine as one in a Swarm that has no leader: what asks the Swarm is not answered, all else is. */
+  async function engineWithoutLeader(socket: string) {
+    const state = { leaderless: false, unanswered: 0 }
+    const server = http.createServer((request, response) => {
+      const { url = '', method, headers } = request
+      if (state.leaderless && /\/(info|networks)(\?|\/|$)/.test(url)) return void state.unanswered++
+      const onward = http.request({ socketPath: engine.socket, path: url, method, headers }, (answer) => {
+        response.writeHead(answer.statusCode ?? 502, answer.headers)
+        answer.pipe(response)
+      })
+      onward.on('error', () => response.destroy())
+      request.pipe(onward)
+    })
+    server.listen(socket)
+    await once(server, 'listening')
+    const close = () => {
+      server.closeAllConnections()
+      server.close()
+    }
+    return { state, close }
+  }
+
+  test('an engine in a Swarm without a leader starts containers as well as ever', async () => {
+    const socket = path.join(root, 'leaderless.sock')
+    const { state, close } = await engineWithoutLeader(socket)
+    try {
+      const leaderless = new DockerEngine(socket)
+      const runtime = new DockerRuntime({ engine: leaderless, owner, defaultImage: baseImageTag })
+      await runtime.prepare()
+      state.leaderless = true
+      const found = await runtime.start(launch('exit 3'))
+      expect((await runtime.wait(found, never)).exitCode).toBe(3)
+      const { NetworkSettings } = await inspect(found)
+      expect(Object.keys(NetworkSettings.Networks)).toEqual([networkName(owner, undefined)])
+      expect(state.unanswered).toBe(0)
+    } finally {
+      close()
+    }
+  })
+
   test('an agent that is gone while its container runs finds it again: the same one, its log, its exit code once', async () => {
     const dataDir = path.join(folder, 'data')
     const experiment = experimentRow({

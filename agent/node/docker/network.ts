@@ -12,18 +12,36 @@ export function networkName({ cluster, node }: Owner, person: string | undefined
   return `sdc-${createHash('sha256').update(whose).digest('hex').slice(0, 20)}`
 }
 
-/** Networks that are being looked for or made, by engine: an engine makes a second one of a name that is asked for twice at once. */
-const under = new WeakMap<Docker, Map<string, Promise<string>>>()
+/**
+ * Networks found or made, by engine, or being so: an engine makes a second one of a name that is asked for twice at once.
+ * Kept, since one that is in a Swarm without a leader takes twenty seconds to list its networks.
+ */
+const known = new WeakMap<Docker, Map<string, Promise<string>>>()
 
 /** The network for a task of this person's gang, or for one that is alone; made if it is not there. */
 export function networkFor(docker: Docker, owner: Owner, person: string | undefined): Promise<string> {
   const name = networkName(owner, person)
-  const all = under.get(docker) ?? new Map<string, Promise<string>>()
-  under.set(docker, all)
+  const all = known.get(docker) ?? new Map<string, Promise<string>>()
+  known.set(docker, all)
   let one = all.get(name)
-  if (!one) all.set(name, (one = findOrMake(docker, name, owner, person).finally(() => all.delete(name))))
+  if (!one) {
+    one = findOrMake(docker, name, owner, person)
+    all.set(name, one)
+    // The next start tries again.
+    one.catch(() => all.delete(name))
+  }
   return one
 }
+
+/** Somebody may have removed them: they are looked for anew. */
+export function forgetNetworks(docker: Docker): void {
+  known.delete(docker)
+}
+
+/** Is that why the engine did not start a container: the network is gone, or there are two of its name? */
+export const isAboutNetwork = (error: unknown): boolean =>
+  [400, 404].includes(statusOf(error) ?? 0) &&
+  /network sdc-\w+ (not found|is ambiguous)/.test(messageOf(error))
 
 async function findOrMake(docker: Docker, name: string, owner: Owner, person: string | undefined) {
   const there = await find(docker, name)
@@ -63,6 +81,7 @@ async function find(docker: Docker, name: string): Promise<string | undefined> {
 
 /** Networks of ours in which there is no container. */
 export async function removeUnused(docker: Docker, owner: Owner): Promise<void> {
+  forgetNetworks(docker)
   const label = [`${labels.cluster}=${owner.cluster}`, `${labels.node}=${owner.node}`]
   for (const { Id } of await docker.listNetworks({ filters: { label } })) await removeIfUnused(docker, Id)
 }

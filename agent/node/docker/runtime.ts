@@ -10,11 +10,11 @@ import { LogCursor, skipKept } from '../log/cursor.ts'
 import { nanoseconds } from '../log/time.ts'
 import { type Exit, type Found, type Launch, type LogResume, type Runtime, StartFailure } from '../runtime.ts'
 import { deviceGroups, type HostDevices, mismatch } from './devices.ts'
-import { type DockerEngine, gone, messageOf, statusOf } from './engine.ts'
+import { type DockerEngine, type EngineFacts, gone, messageOf, statusOf } from './engine.ts'
 import { FrameParser, RecordMaker } from './frames.ts'
 import { checkGrants } from './grants.ts'
 import { EngineImages } from './image.ts'
-import { networkFor } from './network.ts'
+import { forgetNetworks, isAboutNetwork, networkFor } from './network.ts'
 import { makePerson, NamesOfImages, personFiles } from './person.ts'
 import { containerName, containerSpec, type Host, labelFilter, labels, type Owner } from './spec.ts'
 import { giveTo } from './workspace.ts'
@@ -49,12 +49,22 @@ export class DockerRuntime implements Runtime {
     this.#images = options.images ?? new EngineImages({ engine: options.engine })
   }
 
+  /** What every start needs of the engine and can be there before the first. Never throws: starts make up for it. */
+  async prepare(): Promise<void> {
+    const { engine, owner } = this.#options
+    try {
+      if (this.#bridges(await engine.facts())) await networkFor(await engine.client(), owner, undefined)
+    } catch {
+      // The engine is not up yet.
+    }
+  }
+
   async start(launch: Launch, signal?: AbortSignal): Promise<Found> {
     const docker = await this.#options.engine.client()
     // Its name is its own: asking first whether it is there already would cost every start what almost none needs.
     const { id, isNew } = await this.#create(docker, launch, signal)
     const begins = isNew || (await docker.getContainer(id).inspect()).State.Status === 'created'
-    if (begins) await this.#begin(docker, id)
+    if (begins) await this.#begin(docker, id, launch)
     const found = foundOf(await docker.getContainer(id).inspect())
     if (!found) throw new Error(`the engine does not know its own container ${id}`)
     return found
@@ -211,9 +221,9 @@ export class DockerRuntime implements Runtime {
     await makePerson(ownFolder, person, names)
   }
 
-  async #begin(docker: Docker, id: string): Promise<void> {
+  async #begin(docker: Docker, id: string, launch: Launch): Promise<void> {
     try {
-      await docker.getContainer(id).start()
+      await this.#startIn(docker, id, launch)
     } catch (error) {
       if (statusOf(error) === 304) return
       const failure = refused(error)
@@ -227,15 +237,26 @@ export class DockerRuntime implements Runtime {
     }
   }
 
+  /** Starts it; should the network that it was made for not be there any more, in one that is looked for anew. */
+  async #startIn(docker: Docker, id: string, launch: Launch): Promise<void> {
+    const container = docker.getContainer(id)
+    try {
+      await container.start()
+    } catch (error) {
+      if (!isAboutNetwork(error)) throw error
+      forgetNetworks(docker)
+      await networkFor(docker, this.#options.owner, personOf(launch))
+      await container.start()
+    }
+  }
+
   async #host(docker: Docker, launch: Launch): Promise<Host> {
     const info = await this.#options.engine.facts()
-    const bridged = this.#options.network !== 'host' && info.bridged
+    const bridged = this.#bridges(info)
     const gpus = this.#devices().gpus.filter(({ uuid }) => launch.gpus.includes(uuid))
     const cdi = !info.Runtimes?.['nvidia'] && (info.CDISpecDirs?.length ?? 0) > 0
     const tenant =
-      bridged &&
-      !launch.asks.network &&
-      (await networkFor(docker, this.#options.owner, launch.gang ? launch.person.name : undefined))
+      bridged && !launch.asks.network && (await networkFor(docker, this.#options.owner, personOf(launch)))
     return {
       cpus: info.NCPU,
       cpuQuota: info.CpuCfsQuota,
@@ -246,6 +267,10 @@ export class DockerRuntime implements Runtime {
       gpus,
       deviceGroups: gpus.some(({ vendor }) => vendor === 'amd') ? await deviceGroups(gpus) : [],
     }
+  }
+
+  #bridges({ bridged }: Pick<EngineFacts, 'bridged'>): boolean {
+    return this.#options.network !== 'host' && bridged
   }
 
   #devices(): HostDevices {
@@ -277,6 +302,9 @@ export class DockerRuntime implements Runtime {
     }
   }
 }
+
+/** Whose network it is in; nobody's for one that is alone. */
+const personOf = ({ gang, person }: Launch) => (gang ? person.name : undefined)
 
 /** The task's folders become its user's, where this agent and the engine mean the same users by the same numbers. */
 async function handOver(launch: Launch, host: Host): Promise<void> {
