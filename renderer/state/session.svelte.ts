@@ -1,5 +1,7 @@
+import { urlOf } from '../../contract/client.ts'
 import type { Version } from '../../contract/objects.ts'
 import type { ProblemError } from '../../contract/problem.ts'
+import { routes } from '../../contract/routes.ts'
 import { type Api, problemFrom } from '../api/client.ts'
 import { backOff, sleep } from '../api/retry.ts'
 
@@ -11,12 +13,17 @@ export class Session {
   readonly #api: Api
   #status = $state<SessionStatus>('asking')
   #user = $state<string | undefined>(undefined)
+  /** Who vouched for them: a provider's name, or local. */
+  #source: string | undefined
   #version = $state.raw<Version | undefined>(undefined)
   /** Set while the very first question goes unanswered. */
   #trouble = $state.raw<ProblemError | undefined>(undefined)
 
-  constructor(api: Api) {
+  readonly #leaveTo: (url: string) => void
+
+  constructor(api: Api, leaveTo = (url: string) => location.assign(url)) {
     this.#api = api
+    this.#leaveTo = leaveTo
   }
 
   get status(): SessionStatus {
@@ -36,7 +43,8 @@ export class Session {
     void this.#readVersion()
     for (let failures = 0; this.#status === 'asking'; failures++)
       try {
-        const { name, must_change } = await this.#api.call('me.get', {})
+        const { name, must_change, source } = await this.#api.call('me.get', {})
+        this.#source = source
         this.#signedIn(name, must_change)
       } catch (error) {
         const problem = problemFrom(error)
@@ -60,14 +68,25 @@ export class Session {
   }
 
   async signOut(): Promise<void> {
+    const provider = await this.#providerWithPages()
     await this.#api.call('session.delete', {}).catch(() => undefined)
     this.ended()
+    // Else the next click on its button would let anybody at this screen in again, without a word.
+    if (provider) this.#leaveTo(urlOf(routes['signIn.end'], { params: { provider } }))
+  }
+
+  async #providerWithPages(): Promise<string | undefined> {
+    const name = this.#source
+    if (name === undefined || name === 'local') return undefined
+    const known = await this.#api.call('identityProviders.public', {}).catch(() => ({ items: [] }))
+    return known.items.some((one) => one.name === name && one.kind === 'oidc') ? name : undefined
   }
 
   /** The server no longer knows us. */
   ended(): void {
     this.#status = 'signed-out'
     this.#user = undefined
+    this.#source = undefined
   }
 
   #signedIn(user: string, mustChange = false): void {

@@ -104,28 +104,41 @@ describe('people in the console', needs.chromium, () => {
     const issuer = await startIssuer({
       people: { dana: { preferred_username: 'dana' }, admin: { preferred_username: 'admin' } },
       redirectUris: [`${url}/api/v2/sign-in/campus/callback`],
+      afterSignOut: [`${url}/`],
     })
     try {
       const settings = { kind: 'oidc', issuer: issuer.url, client_id: client.id, title: 'Campus' } as const
       const body = { settings, secret: client.secret }
       await lab.client().call('identityProviders.put', { params: { provider: 'campus' }, body })
-      const by = async (login: string) => {
-        const context = await browser.newContext()
-        const page = await context.newPage()
-        await page.goto(url)
+      const submit = (page: Page) => page.locator('button[type="submit"]').click()
+      const by = async (login: string, page: Page) => {
         await page.getByRole('link', { name: 'Sign in with Campus' }).click()
         await page.locator('input[name="login"]').fill(login)
         await page.locator('input[name="password"]').fill('any')
-        await page.locator('button[type="submit"]').click()
-        await page.locator('button[type="submit"]').click()
+        await submit(page)
+        await submit(page)
         await page.waitForURL(`${url}/**`)
+      }
+      const anew = async (login: string) => {
+        const context = await browser.newContext()
+        const page = await context.newPage()
+        await page.goto(url)
+        await by(login, page)
         return { page, context }
       }
-      const dana = await by('dana')
+      const dana = await anew('dana')
+      await dana.page.getByText('dana', { exact: true }).first().waitFor()
+      // Out here and there: whoever is at this screen next is asked again who they are.
+      await press(dana.page, 'Sign out')
+      await press(dana.page, 'Yes, sign me out')
+      await dana.page.waitForURL(`${url}/**`)
+      // Its keys are others by then, which nobody notices.
+      issuer.rotate()
+      await by('dana', dana.page)
       await dana.page.getByText('dana', { exact: true }).first().waitFor()
       await dana.context.close()
       // The account of that name has a password that is kept here.
-      const eve = await by('admin')
+      const eve = await anew('admin')
       await eve.page
         .getByRole('alert')
         .getByText(/the name admin is/)
