@@ -13,7 +13,7 @@ describe('tickets of a real Kerberos realm', allOf(needs.kerberos, needs.faketim
     realm.admin('addprinc -randkey HTTP/web.lab.test')
     for (const name of ['ana', 'ben', 'locked']) realm.admin(`addprinc -randkey +requires_preauth ${name}`)
     // Short-lived, as the lab's own policy may be.
-    realm.admin('addprinc -randkey +requires_preauth -maxlife "8 seconds" brief')
+    realm.admin('addprinc -randkey +requires_preauth -maxlife "5 seconds" brief')
     lab = await Lab.start({ agents: 1 })
   })
   afterAll(async () => {
