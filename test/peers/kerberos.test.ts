@@ -104,6 +104,7 @@ describe('tickets of a real Kerberos realm', allOf(needs.kerberos, needs.faketim
     await realm.resume()
     await agent?.start()
     await eventually('it goes on with another agent process', async () => (await renewals()) > before)
+    await eventually('the reason is gone', async () => (await taskOf(id))?.reason === null)
     const { items } = await lab.client().call('events.list', { query: { page_size: 200 } })
     expect(items.map(({ code }) => code)).toContain('task.troubled')
     await lab.client().call('secrets.delete', { params: { secret: 'hdfs' } })

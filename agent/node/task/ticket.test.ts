@@ -152,4 +152,17 @@ describe('a task with a ticket', { skip: process.platform !== 'linux' }, () => {
     await isAnother(before)
     expect(runtime.started).toHaveLength(1)
   })
+
+  it('is not said to lack one for ever when another agent process gets it', async () => {
+    await lasting('1 second')
+    await agent()
+    await isRunning()
+    allowed = false
+    await isTold('secret_refused')
+    await reconciler?.stop()
+    allowed = true
+    await agent()
+    await isTold(undefined)
+    expect(cluster.task()?.state).toBe('Running')
+  })
 })

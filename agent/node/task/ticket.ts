@@ -128,7 +128,8 @@ function troubleOf(error: unknown, until: number | undefined): Reason {
 
 /** Tells what changes, in order, and holds nobody up. */
 function tellTrouble(attempt: Attempt, { reports }: Context, signal: AbortSignal) {
-  let known: string | undefined
+  // What an agent before this one told.
+  let known = reports.current(attempt.task.id, attempt.task.attempt)?.reason?.code
   let telling: Promise<unknown> = Promise.resolve()
   return (trouble: Reason | undefined): void => {
     if (trouble?.code === known) return
