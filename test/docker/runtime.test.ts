@@ -499,6 +499,8 @@ print('x' * 300000)`
       const leaderless = new DockerEngine(socket)
       const runtime = new DockerRuntime({ engine: leaderless, owner, defaultImage: baseImageTag })
       await runtime.prepare()
+      // As after each look at what the host has.
+      leaderless.reset()
       state.leaderless = true
       const found = await runtime.start(launch('exit 3'))
       expect((await runtime.wait(found, never)).exitCode).toBe(3)

@@ -13,29 +13,33 @@ export function networkName({ cluster, node }: Owner, person: string | undefined
 }
 
 /**
- * Networks found or made, by engine, or being so: an engine makes a second one of a name that is asked for twice at once.
- * Kept, since one that is in a Swarm without a leader takes twenty seconds to list its networks.
+ * The networks of this agent's tasks. What was found or made is kept, since an engine that is in a Swarm without a leader
+ * takes twenty seconds to list its networks, and makes a second one of a name that is asked for twice at once.
  */
-const known = new WeakMap<Docker, Map<string, Promise<string>>>()
+export class Networks {
+  readonly #owner: Owner
+  readonly #known = new Map<string, Promise<string>>()
 
-/** The network for a task of this person's gang, or for one that is alone; made if it is not there. */
-export function networkFor(docker: Docker, owner: Owner, person: string | undefined): Promise<string> {
-  const name = networkName(owner, person)
-  const all = known.get(docker) ?? new Map<string, Promise<string>>()
-  known.set(docker, all)
-  let one = all.get(name)
-  if (!one) {
-    one = findOrMake(docker, name, owner, person)
-    all.set(name, one)
-    // The next start tries again.
-    one.catch(() => all.delete(name))
+  constructor(owner: Owner) {
+    this.#owner = owner
   }
-  return one
-}
 
-/** Somebody may have removed them: they are looked for anew. */
-export function forgetNetworks(docker: Docker): void {
-  known.delete(docker)
+  /** The network for a task of this person's gang, or for one that is alone; made if it is not there. */
+  of(docker: Docker, person: string | undefined): Promise<string> {
+    const name = networkName(this.#owner, person)
+    const known = this.#known.get(name)
+    if (known) return known
+    const found = findOrMake(docker, name, this.#owner, person)
+    this.#known.set(name, found)
+    // The next start tries again.
+    found.catch(() => this.#known.delete(name))
+    return found
+  }
+
+  /** Somebody may have removed them: they are looked for anew. */
+  forget(): void {
+    this.#known.clear()
+  }
 }
 
 /** Is that why the engine did not start a container: the network is gone, or there are two of its name? */
@@ -81,7 +85,6 @@ async function find(docker: Docker, name: string): Promise<string | undefined> {
 
 /** Networks of ours in which there is no container. */
 export async function removeUnused(docker: Docker, owner: Owner): Promise<void> {
-  forgetNetworks(docker)
   const label = [`${labels.cluster}=${owner.cluster}`, `${labels.node}=${owner.node}`]
   for (const { Id } of await docker.listNetworks({ filters: { label } })) await removeIfUnused(docker, Id)
 }

@@ -14,7 +14,7 @@ import { type DockerEngine, type EngineFacts, gone, messageOf, statusOf } from '
 import { FrameParser, RecordMaker } from './frames.ts'
 import { checkGrants } from './grants.ts'
 import { EngineImages } from './image.ts'
-import { forgetNetworks, isAboutNetwork, networkFor } from './network.ts'
+import { isAboutNetwork, Networks } from './network.ts'
 import { makePerson, NamesOfImages, personFiles } from './person.ts'
 import { containerName, containerSpec, type Host, labelFilter, labels, type Owner } from './spec.ts'
 import { giveTo } from './workspace.ts'
@@ -43,20 +43,25 @@ export class DockerRuntime implements Runtime {
   readonly #options: DockerOptions
   readonly #images: Pick<EngineImages, 'ensure'>
   readonly #names = new NamesOfImages()
+  readonly #networks: Networks
 
   constructor(options: DockerOptions) {
     this.#options = options
     this.#images = options.images ?? new EngineImages({ engine: options.engine })
+    this.#networks = new Networks(options.owner)
   }
 
   /** What every start needs of the engine and can be there before the first. Never throws: starts make up for it. */
   async prepare(): Promise<void> {
-    const { engine, owner } = this.#options
-    try {
-      if (this.#bridges(await engine.facts())) await networkFor(await engine.client(), owner, undefined)
-    } catch {
-      // The engine is not up yet.
-    }
+    const { engine } = this.#options
+    for (let tries = 0; tries < 10; tries++)
+      try {
+        if (this.#bridges(await engine.facts())) await this.#networks.of(await engine.client(), undefined)
+        return
+      } catch {
+        // The engine is not up yet, or has just been started.
+        await delay(3000, undefined, { ref: false })
+      }
   }
 
   async start(launch: Launch, signal?: AbortSignal): Promise<Found> {
@@ -244,8 +249,8 @@ export class DockerRuntime implements Runtime {
       await container.start()
     } catch (error) {
       if (!isAboutNetwork(error)) throw error
-      forgetNetworks(docker)
-      await networkFor(docker, this.#options.owner, personOf(launch))
+      this.#networks.forget()
+      await this.#networks.of(docker, personOf(launch))
       await container.start()
     }
   }
@@ -255,8 +260,7 @@ export class DockerRuntime implements Runtime {
     const bridged = this.#bridges(info)
     const gpus = this.#devices().gpus.filter(({ uuid }) => launch.gpus.includes(uuid))
     const cdi = !info.Runtimes?.['nvidia'] && (info.CDISpecDirs?.length ?? 0) > 0
-    const tenant =
-      bridged && !launch.asks.network && (await networkFor(docker, this.#options.owner, personOf(launch)))
+    const tenant = bridged && !launch.asks.network && (await this.#networks.of(docker, personOf(launch)))
     return {
       cpus: info.NCPU,
       cpuQuota: info.CpuCfsQuota,
