@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { svelte, vitePreprocess } from '@sveltejs/vite-plugin-svelte'
 import { defineConfig } from 'vite'
+import { dependencyList } from './dependencies.ts'
 import { firstLoad } from './first-load.ts'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
@@ -8,7 +9,11 @@ const root = fileURLToPath(new URL('.', import.meta.url))
 export default defineConfig({
   root,
   base: '/',
-  plugins: [svelte({ configFile: false, preprocess: vitePreprocess() }), firstLoad(200_000)],
+  plugins: [
+    svelte({ configFile: false, preprocess: vitePreprocess() }),
+    firstLoad(200_000),
+    dependencyList(`${root}..`),
+  ],
   build: {
     outDir: `${root}dist`,
     emptyOutDir: true,

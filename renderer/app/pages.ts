@@ -17,6 +17,7 @@ const loaders: Record<PageName, () => Promise<{ default: Component<never> }>> = 
   people: () => import('../pages/people/PeoplePage.svelte'),
   events: () => import('../pages/events/EventsPage.svelte'),
   settings: () => import('../pages/settings/Settings.svelte'),
+  about: () => import('../pages/about/AboutPage.svelte'),
 }
 
 export async function loadPage(name: PageName): Promise<Page> {

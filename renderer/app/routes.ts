@@ -11,6 +11,7 @@ export const paths = {
   people: '/people',
   events: '/events',
   settings: '/settings',
+  about: '/about',
 } as const
 
 export type PageName = keyof typeof paths

@@ -32,6 +32,7 @@ const pages: Record<string, string> = {
   cleanup: '/images?tab=cleanup',
   allevents: '/events',
   settings: '/settings',
+  about: '/about',
 }
 const faults: string[] = []
 

@@ -39,6 +39,7 @@ const pages: readonly [path: string, heading: string, shows: string][] = [
   ['/images?tab=cleanup', 'Images', 'In engines'],
   ['/events', 'Events', 'gone-wrong'],
   ['/settings', 'Settings', 'CA fingerprint'],
+  ['/about', 'About', 'fastify'],
   ['/no/such/page', 'There is no such page', ''],
 ]
 
@@ -105,6 +106,18 @@ describe('the console', needs.chromium, () => {
     // What the check finds where something is too wide.
     await page.evaluate(`document.querySelector('main').firstElementChild.style.width = '2000px'`)
     expect(await tooWide(page)).toEqual(['main'])
+  })
+
+  it('finds the packages of one licence among all that are shipped', async () => {
+    const page = await open({ token: lab.token })
+    await show(['/about', 'About', 'fastify'])
+    const table = page.getByRole('table', { name: 'Packages' })
+    const before = await table.getByRole('row').count()
+    await page.getByRole('searchbox', { name: 'Look for a package' }).fill('apache-2')
+    await expect.poll(() => table.getByRole('row').count(), soon).toBeLessThan(before)
+    const licences = await table.locator('tbody tr td:last-child').allInnerTexts()
+    expect(licences.length).toBeGreaterThan(3)
+    expect(licences.filter((licence) => !licence.includes('Apache-2.0'))).toEqual([])
   })
 
   it('submits, reads and stops an experiment with the keyboard alone', async () => {
