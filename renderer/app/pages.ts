@@ -14,6 +14,7 @@ const loaders: Record<PageName, () => Promise<{ default: Component<never> }>> = 
   node: () => import('../pages/nodes/NodeDetail.svelte'),
   queue: () => import('../pages/queue/QueuePage.svelte'),
   images: () => import('../pages/images/ImagesPage.svelte'),
+  secrets: () => import('../pages/secrets/SecretsPage.svelte'),
   people: () => import('../pages/people/PeoplePage.svelte'),
   events: () => import('../pages/events/EventsPage.svelte'),
   settings: () => import('../pages/settings/Settings.svelte'),

@@ -8,6 +8,7 @@ export const paths = {
   node: '/nodes/{name}',
   queue: '/queue',
   images: '/images',
+  secrets: '/secrets',
   people: '/people',
   events: '/events',
   settings: '/settings',

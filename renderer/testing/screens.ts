@@ -24,6 +24,7 @@ const pages: Record<string, string> = {
   new: '/experiments/new',
   nodes: '/nodes',
   node: '/nodes/gpu-01',
+  secrets: '/secrets',
   people: '/people',
   teams: '/people?tab=teams',
   tokens: '/people?tab=tokens',

@@ -31,6 +31,7 @@ const pages: readonly [path: string, heading: string, shows: string][] = [
   ['/queue?tab=queues', 'Queue', 'Highest class'],
   ['/queue?tab=quotas', 'Queue', 'No quotas'],
   ['/queue?tab=usage', 'Queue', 'GPU-hours'],
+  ['/secrets', 'Secrets', 'No secrets'],
   ['/people', 'People', 'New account'],
   ['/people?tab=teams', 'People', 'No teams'],
   ['/people?tab=tokens', 'People', 'New token'],

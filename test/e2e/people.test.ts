@@ -166,4 +166,67 @@ describe('people in the console', needs.chromium, () => {
     await row(page, 'dashboard').waitFor({ state: 'detached' })
     expect(await asked('/nodes')).toBe(401)
   }) // prettier-ignore
+
+  it('keep secrets that nobody reads back, replace them, share them and delete them', async () => {
+    await lab.client().call('users.create', { body: { name: 'noa' } })
+    visits.push(await Visit.open(browser, lab.agents[0]?.url ?? '', { token: lab.token }))
+    const { page } = visits[0] as Visit
+    await visits[0]?.goto('/secrets')
+    await page.getByText('No secrets').waitFor()
+    await press(page, 'New secret')
+    await page.getByLabel('Name').fill('bucket')
+    await page.getByLabel('What it is for').selectOption('s3')
+    await page.getByLabel('Secret', { exact: true }).fill('under the doormat')
+    await press(page, 'Keep')
+    await row(page, 'admin/bucket').getByText('nobody else').waitFor()
+    const kept = async () => lab.client().call('secrets.get', { params: { secret: 'bucket' }, query: {} })
+    expect(await kept()).toMatchObject({ kind: 's3', version: 1, bytes: 17 })
+    expect(await page.content()).not.toContain('under the doormat')
+
+    await press(page, 'Replace admin/bucket')
+    await page
+      .getByLabel('Or a file')
+      .setInputFiles({ name: 'key', mimeType: '', buffer: Buffer.alloc(300, 0xff) })
+    await page.getByRole('dialog').getByRole('button', { name: 'Replace' }).click()
+    await expect.poll(kept, { timeout: 20_000 }).toMatchObject({ kind: 's3', version: 2, bytes: 300 })
+
+    // Nobody of that name is there.
+    visits[0]?.expect(/status of 400.*sharing/)
+    await press(page, 'Share admin/bucket')
+    const dialog = page.getByRole('dialog', { name: 'Share admin/bucket' })
+    await dialog.getByRole('textbox', { name: 'Name' }).fill('nobody-there')
+    await dialog.getByRole('button', { name: 'Share', exact: true }).click()
+    await dialog.getByRole('alert').getByText('nobody-there').waitFor()
+    await dialog.getByRole('button', { name: /nobody-there no longer/ }).click()
+    await dialog.getByRole('textbox', { name: 'Name' }).fill('noa')
+    await dialog.getByRole('button', { name: 'Share', exact: true }).click()
+    await row(page, 'admin/bucket').getByText('noa').waitFor()
+    expect((await kept()).sharing.shares).toEqual([{ with: 'user:noa', level: 'run' }])
+
+    await press(page, 'Delete admin/bucket')
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
+    await page.getByText('No secrets').waitFor()
+  })
+
+  it('share an experiment with who is to see it', async () => {
+    await lab.client().call('users.create', { body: { name: 'kim' } })
+    const { id } = await lab.submit({
+      name: 'shared',
+      command: 'sleep 600',
+      resources: 'cpu=0.1, memory=64Mi',
+    })
+    visits.push(await Visit.open(browser, lab.agents[0]?.url ?? '', { token: lab.token }))
+    const { page } = visits[0] as Visit
+    await visits[0]?.goto(`/experiments/${id}`)
+    await press(page, 'Share')
+    const dialog = page.getByRole('dialog', { name: 'Share shared' })
+    await dialog.getByLabel('Besides its owner').selectOption('everyone')
+    await dialog.getByRole('textbox', { name: 'Name' }).fill('kim')
+    await dialog.getByLabel('What they may do').selectOption('write')
+    await dialog.getByRole('button', { name: 'Share', exact: true }).click()
+    await dialog.waitFor({ state: 'detached' })
+    const { sharing } = await lab.client().call('experiments.get', { params: { experiment: id }, query: {} })
+    expect(sharing).toEqual({ visibility: 'everyone', shares: [{ with: 'user:kim', level: 'write' }] })
+    await lab.client().call('experiments.stop', { params: { experiment: id } })
+  })
 })
