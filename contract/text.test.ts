@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { posix, win32 } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { ArtifactPath, Name } from './text.ts'
+import { ArtifactPath, line, Name } from './text.ts'
 
 describe('artifact paths', () => {
   it.each(['model.json', 'a/b/c.txt', '.hidden', 'a/..b', '…/ünïcode', 'a b/c d', '-rf'])(
@@ -37,4 +37,14 @@ describe('names', () => {
     )
     expect(Name.safeParse('a').success && Name.safeParse('exp-1_b.c').success).toBe(true)
   })
+})
+
+describe('lines', () => {
+  it.each(['\u0000', '\u001b', '\n', '\u007f', '\u0085', '\u009b', '\u2028', '\u2029', '\u202e', '\u2066', '\u200f'])(
+    'hold no %j, with which a name would show as another',
+    (mark) => expect(line(20).safeParse(`a${mark}b`).success).toBe(false),
+  ) // prettier-ignore
+  it.each(['Zoë', '名前', 'שלום', 'مرحبا', 'a\u00a0b', '👩‍🔬'])('may be %j', (text) =>
+    expect(line(20).safeParse(text).success).toBe(true),
+  )
 })

@@ -19,6 +19,7 @@ describe('output', () => {
 
   it('lets no text of others move the cursor or break a line', () => {
     expect(plain('a\u001b[2Jb\nc\u0007d\u009b1m')).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/)
+    expect(plain('a\u2028b\u202ec\u2066d\u200fe')).toBe('a b c d e')
   })
 
   it('colours terminals only, and none where NO_COLOR is set', () => {

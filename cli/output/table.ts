@@ -26,7 +26,10 @@ export function properties(pairs: readonly (readonly [string, string])[]): strin
 
 /** Text that others wrote, made safe to print within a table. */
 export const plain = (text: string): string =>
-  stripVTControlCharacters(text).replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, ' ')
+  stripVTControlCharacters(text).replaceAll(
+    /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
+    ' ',
+  )
 
 /** `1 file`, `2 files`. */
 export const counted = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`
