@@ -29,6 +29,8 @@ export interface Workload {
   readonly team: string | null
   /** Who besides its owner may know of it. */
   readonly visibility: Visibility
+  /** With people or teams by name, besides. */
+  readonly shared: boolean
   readonly queue: string
   readonly priority: PriorityClass
   readonly preemptible: boolean
@@ -98,6 +100,7 @@ function make(row: ExperimentRow, queue: Omit<QueueRow, 'resource_version'>): Wo
     owner: row.owner,
     team: spec.team ?? null,
     visibility: sharingOf(row).visibility,
+    shared: sharingOf(row).shares.length > 0,
     queue: queue.name,
     priority,
     preemptible: spec.preemptible ?? priority === 'low',

@@ -1,3 +1,4 @@
+import { calledFor } from '../cluster/called.ts'
 import { holdingsOf } from '../cluster/rules/holdings.ts'
 import { isBorrowed, isGuaranteed, subjectsOf, type Use } from '../cluster/rules/quota.ts'
 import { type Workload, workloadOf } from '../cluster/workloads.ts'
@@ -12,7 +13,6 @@ import type { Candidate, Leavers } from './leavers.ts'
 import { type Bounds, type PlaceContext, placeGang } from './place.ts'
 import type { Preemption } from './plan.ts'
 import { RoomWatch } from './room-watch.ts'
-import { calledFor } from './words.ts'
 
 export interface Victims {
   readonly preemption: Preemption

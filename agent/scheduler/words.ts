@@ -5,6 +5,7 @@ import {
   type Reason,
   type Resources,
 } from '../../contract/index.ts'
+import { calledFor } from '../cluster/called.ts'
 import { meets } from '../cluster/rules/constraints.ts'
 import type { ReservationRow } from '../cluster/state.ts'
 import type { Workload } from '../cluster/workloads.ts'
@@ -70,15 +71,6 @@ function keptText(
   parts.push(...reservations.map(({ name }) => `the reservation ${name}`))
   const hint = workload.limit_seconds === null ? '; with a time limit it could run until then' : ''
   return `the room there is, is kept for ${listed(parts)}${hint}`
-}
-
-/**
- * How one is called where those read it who may know of `reader`: by its name if they may know of it too, else by whose it
- * is. Nobody in particular reads what several are told.
- */
-export function calledFor(reader: Workload | undefined, { name, owner, team, visibility }: Workload): string {
-  const same = reader?.owner === owner || (visibility === 'team' && team !== null && reader?.team === team)
-  return same || visibility === 'everyone' ? name : `work of ${owner}`
 }
 
 export const clock = (time: string | number): string =>

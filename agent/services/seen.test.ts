@@ -5,6 +5,7 @@ import { createExperiments } from './experiments.ts'
 import { createExplanations } from './explanations.ts'
 import { World } from './testing/world.ts'
 import { createUsage } from './usage.ts'
+import { explanationFor } from './seen.ts'
 import { type WatchItem, Watch } from './watch.ts'
 
 let world: World
@@ -66,6 +67,16 @@ describe('why something waits', () => {
     expect(text).not.toContain('secret')
     const all = await createExplanations(world.deps()).get({ kind: 'user', name: 'admin', rank: 'admin' }, id, strong) // prettier-ignore
     expect(all.nodes[0]?.holders.map(({ workload }) => workload)).toContain('secret')
+  })
+
+  it('does not tell why work of others waits, which is written for those who know of it', async () => {
+    world.submit('theirs', { owner: 'ana' })
+    const { id } = await createExperiments(world.deps()).create(otto, spec, { dryRun: false })
+    const made = await createExplanations(world.deps()).get(otto, id, strong)
+    const ahead = [{ workload: 'theirs', name: 'theirs', owner: 'ana', why: 'the room is kept for hidden' }]
+    const seen = (actor: Actor) => explanationFor(actor, world.cluster.state(), { ...made, ahead }).ahead
+    expect(seen(ana)).toEqual(ahead)
+    expect(seen(otto)).toEqual([{ workload: '', name: 'work of ana', owner: 'ana', why: 'is placed first' }])
   })
 })
 

@@ -67,7 +67,11 @@ export function explanationFor(actor: Actor, state: State, made: Explanation): E
   const named = namesFor(actor, state)
   return {
     ...made,
-    ahead: made.ahead.map(named),
+    // Why that one waits was written for those who read of it.
+    ahead: made.ahead.map((one) => {
+      const known = named(one)
+      return known === one ? one : { ...known, why: 'is placed first' }
+    }),
     victims: made.victims.map(named),
     nodes: made.nodes.map((node) => ({ ...node, holders: node.holders.map(named) })),
   }

@@ -3,6 +3,7 @@ import type { Command } from '../commands.ts'
 import type { Victim } from '../commands/attempt.ts'
 import type { Nomination, TaskRow } from '../state.ts'
 import type { Transaction } from '../transaction.ts'
+import { calledFor } from '../called.ts'
 import { type Workload, workloadOf } from '../workloads.ts'
 import { evictGang } from './eviction.ts'
 import { tasksFor, waits } from './gangs.ts'
@@ -81,12 +82,6 @@ function checkReason(
   if (!victim.preemptible) throw refusal(victim, 'it is not preemptible')
   if (rankOf(preemptor.priority) > rankOf(victim.priority)) return
   throw refusal(victim, `it is of class ${victim.priority}`)
-}
-
-/** Its name is for those who may know of it; those who read of the other may not. */
-function calledFor(reader: Workload, { name, owner, team, visibility }: Workload): string {
-  const same = reader.owner === owner || (visibility === 'team' && team !== null && reader.team === team)
-  return same || visibility === 'everyone' ? name : `work of ${owner}`
 }
 
 const refusal = (workload: Workload, why: string) =>
